@@ -1,0 +1,62 @@
+"""The contract between data preparation, training, the exported graph, the client and the batch job."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Literal
+
+from tfmeta import config
+from tfmeta.data.feature import Feature
+from tfmeta.data.label import Label
+from tfmeta.errors import ConfigError
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSpec:
+    """All features of a data set; written once by data preparation, read by everything else.
+
+    Attributes:
+      label: unit, range and statistics of the label.
+      user_id, item_id: categorical features whose vocabularies are the training users and items. A user id is
+        never a model input (a new user has none); an item id may be one.
+      user_features, item_features: side features in a fixed order, ids not among them.
+      task_side: `user` (a task is a user) or `item` (a task is an item).
+      title: name of the item column that people read, or None.
+    """
+
+    label: Label
+    user_id: Feature
+    item_id: Feature
+    user_features: tuple[Feature, ...] = ()
+    item_features: tuple[Feature, ...] = ()
+    task_side: Literal["user", "item"] = "user"
+    title: str | None = None
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self):
+        config.require(self.format_version == FORMAT_VERSION, "format_version", f"{FORMAT_VERSION}",
+                       self.format_version)
+        for side, features in (("user", self.user_features), ("item", self.item_features)):
+            names = [f.name for f in features]
+            repeated = {n for n in names if names.count(n) > 1}
+            if repeated:
+                raise ConfigError(f"{side} feature names must differ; repeated: {sorted(repeated)}.")
+
+    def to_json(self) -> str:
+        """Returns canonical JSON: the same specification gives the same bytes."""
+        return json.dumps(config.to_dict(self), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "FeatureSpec":
+        """Parses what `to_json` wrote; ConfigError on an unknown key or version."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"A feature specification requires JSON: {error}") from None
+        return config.parse(cls, values, where="feature_spec")
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of the canonical JSON, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode("utf-8")).hexdigest()
