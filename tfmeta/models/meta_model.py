@@ -1,0 +1,84 @@
+"""What every meta-learnable model offers to a learner."""
+
+from typing import ClassVar
+
+import keras
+import tensorflow as tf
+
+from tfmeta.config import require
+from tfmeta.data.feature_spec import FeatureSpec
+from tfmeta.errors import ConfigError
+
+Fast = dict[str, tf.Tensor]
+
+
+class MetaModel(keras.Model):
+    """A Keras model split into slow encoders and a part that runs on fast weights.
+
+    Outputs are in target units: standardised labels for ratings, logits for clicks and weights. A subclass sets
+    `SCOPES` and implements `encode_user`, `encode_item`, `initial_fast` and `apply`; its constructor
+    creates every variable, so that a new instance can be loaded at once.
+
+    Args:
+      feature_spec: of the data.
+      scope: which weights adapt, one of `SCOPES`.
+      seed: of the initial values.
+
+    Raises:
+      ConfigError: if the model has no such scope.
+    """
+
+    SCOPES: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, feature_spec: FeatureSpec, *, scope: str, seed: int, name: str, **kwargs):
+        super().__init__(name=name, **kwargs)
+        if scope not in self.SCOPES:
+            raise ConfigError(f"'learner.scope' for model '{name}' requires one of {', '.join(self.SCOPES)}, "
+                              f"received '{scope}'.")
+        require(isinstance(seed, int), "seed", "an integer", seed)
+        self.feature_spec, self.scope, self.seed = feature_spec, scope, seed
+
+    def encode_user(self, features: dict[str, tf.Tensor], *, tasks: tf.Tensor) -> tf.Tensor:
+        """Encodes transformed user features by slow weights alone: `[B, Du]` float32.
+
+        Args:
+          features: name -> `[B, ...]`; may be empty.
+          tasks: scalar int32, B.
+        """
+        raise NotImplementedError
+
+    def encode_item(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Encodes transformed item features (the item id among them) by slow weights: `[..., Di]` float32."""
+        raise NotImplementedError
+
+    def initial_fast(self, user: tf.Tensor) -> Fast:
+        """Returns the unadapted fast weights of B users: name -> `[B, ...]` float32.
+
+        Args:
+          user: `[B, Du]`, from `encode_user`.
+        """
+        raise NotImplementedError
+
+    def apply(self, fast: Fast, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """Scores items under fast weights.
+
+        Args:
+          fast: name -> `[B, ...]`.
+          user: `[B, Du]`.
+          item: `[B, N, Di]`.
+
+        Returns:
+          `[B, N]` float32 in target units.
+        """
+        raise NotImplementedError
+
+    def call(self, inputs: tuple[dict, dict]) -> tf.Tensor:
+        """Scores unadapted: (user features `[B, ...]`, item features `[B, N, ...]`) -> `[B, N]`."""
+        user_features, item_features = inputs
+        tasks = tf.shape(next(iter(item_features.values())))[0]
+        user = self.encode_user(user_features, tasks=tasks)
+        return self.apply(self.initial_fast(user), user, self.encode_item(item_features))
+
+    def get_config(self) -> dict:
+        """Returns the constructor's own hyper-parameters; the feature spec, scope and seed are the recommender's."""
+        raise NotImplementedError
