@@ -1,7 +1,7 @@
 """The `tfmeta` command: finds a command in the entry-point group `tfmeta.commands` and runs it.
 
-A command is a module with `HELP` (one line), `add_arguments(parser)` and `run(args) -> int`, registered under its
-name in that group, so other packages can add commands. Only the module of the chosen command is imported.
+A command is a module with `HELP` (one line), `add_arguments(parser)` and `run(args) -> int`, registered under
+its name in that group, so other packages can add commands. Only the module of the chosen command is imported.
 
 Exit codes: 0 fine, 2 the caller's mistake (one line on standard error), 130 interrupted, anything else a bug.
 `TFMETA_DEBUG=1` shows the traceback behind a one-line message.
@@ -17,6 +17,7 @@ from typing import TextIO
 
 from tfmeta import __version__
 from tfmeta.errors import TfmetaError, suggest
+from tfmeta.quiet import quiet_tensorflow
 
 GROUP = "tfmeta.commands"
 
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit code.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    _quiet_tensorflow()
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    quiet_tensorflow()
     try:
         return _dispatch(argv)
     except SystemExit as stop:  # argparse ends `--help` and bad usage this way.
@@ -166,12 +168,6 @@ def _fail(message: str) -> int:
         traceback.print_exc()
     print(f"tfmeta: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
-
-
-def _quiet_tensorflow() -> None:
-    """Keeps TensorFlow's C++ start-up notes off the terminal; what the user has set stays."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
 if __name__ == "__main__":
