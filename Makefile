@@ -1,0 +1,59 @@
+# `make demo` and `make test` need nothing but Python 3.11 or 3.12: they make their own environment in .venv.
+#
+#   PYTHON   the interpreter to make it with (otherwise python3.11, python3.12 or python3, the first that runs)
+#   VENV     where it lies
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+OUT ?= runs/demo
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# MovieLens-1M: SOURCE is a directory with ratings and features; the fixed tasks lie beside it where there are any.
+SOURCE ?=
+RUNS ?= runs/ml1m
+TASKS ?= $(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet)
+VALIDATION ?= $(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet)
+
+.PHONY: help demo test test-slow lint ml1m ml1m-tune lock env clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+# An environment that was moved, or whose interpreter has gone, is made again although its stamp is there.
+ifneq ($(shell test ! -e $(VENV)/.unfinished && $(BIN)/python -c 'print("runs")' 2>/dev/null),runs)
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): requirements/dev.txt requirements/environment.sh pyproject.toml
+	@PYTHON="$(PYTHON)" requirements/environment.sh "$(VENV)"
+	@touch $@
+
+env: $(STAMP) ## make the environment alone
+
+demo: $(STAMP) ## synthetic data, meta-training, evaluation, export, serving: the whole way (OUT=runs/demo)
+	@$(BIN)/python -m tfmeta demo --out "$(OUT)" </dev/null
+
+test: $(STAMP) ## the fast tests
+	@$(BIN)/python -m pytest -m "not slow" </dev/null
+
+test-slow: $(STAMP) ## the tests that take minutes
+	@$(BIN)/python -m pytest -m slow </dev/null
+
+lint: $(STAMP) ## ruff
+	@$(BIN)/ruff check .
+
+lock: $(STAMP) ## resolve requirements/dev.txt again
+	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 --extra test --extra tune \
+	  pyproject.toml requirements/dev.in -o requirements/dev.txt -q
+
+clean: ## remove what tests and builds leave behind
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## and the environment
+	rm -rf "$(VENV)"
