@@ -1,0 +1,47 @@
+"""Settings of the task sampler."""
+
+import dataclasses
+from typing import Literal
+
+from tfmeta.config import require
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSamplerConfig:
+    """How support and query sets are drawn from a user's interactions.
+
+    MeLU (Lee et al., KDD 2019, section 4.1) takes users with 13 to 100 interactions, 10 of them as the query.
+    These are the defaults, except that a user beyond 100 stays in with a random 100 of them, so that no user
+    is lost. `over_max: drop` gives the paper's behaviour.
+
+    Attributes:
+      query_size: interactions per task in the query set.
+      min_interactions: users with fewer are never a task; at least `query_size + 1`.
+      max_interactions: interactions of a user that one task uses at most, query included; None for no bound.
+      over_max: what becomes of users beyond `max_interactions`: `subsample` draws a new random subset in
+        every epoch, `drop` leaves them out.
+      support_size: None takes all that is left as the support; `[low, high]` draws a size per task uniformly,
+        both ends included, and keeps that many (k-shot training; fewer where a user has fewer).
+      meta_batch_size: tasks in one outer step; the last batch of an epoch may be smaller.
+      task_weighting: `uniform` makes every eligible user one task an epoch, `sqrt` draws as many tasks with
+        replacement, in proportion to the square root of a user's number of interactions.
+    """
+
+    query_size: int = 10
+    min_interactions: int = 13
+    max_interactions: int | None = 100
+    over_max: Literal["subsample", "drop"] = "subsample"
+    support_size: tuple[int, int] | None = None
+    meta_batch_size: int = 32
+    task_weighting: Literal["uniform", "sqrt"] = "uniform"
+
+    def __post_init__(self):
+        require(self.query_size >= 1, "query_size", "at least 1", self.query_size)
+        require(self.min_interactions > self.query_size, "min_interactions",
+                f"more than query_size ({self.query_size}), so that a support is left", self.min_interactions)
+        require(self.max_interactions is None or self.max_interactions >= self.min_interactions,
+                "max_interactions", f"none or at least min_interactions ({self.min_interactions})",
+                self.max_interactions)
+        require(self.support_size is None or 0 <= self.support_size[0] <= self.support_size[1],
+                "support_size", "none or [low, high] with 0 <= low <= high", self.support_size)
+        require(self.meta_batch_size >= 1, "meta_batch_size", "at least 1", self.meta_batch_size)
