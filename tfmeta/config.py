@@ -103,6 +103,15 @@ def require(condition: bool, name: str, required: str, received: Any) -> None:
         raise ConfigError(f"'{name}' requires {required}, received {received!r}.")
 
 
+def convert(hint: Any, value: Any, *, where: str) -> Any:
+    """Checks a value against a type annotation and converts what YAML writes loosely (lists, 1e-3, whole floats).
+
+    Raises:
+      ConfigError: naming `where`, what was required and what was received.
+    """
+    return _convert(hint, value, where)
+
+
 def _join(where: str, key: Any) -> str:
     return f"{where}.{key}" if where else str(key)
 

@@ -9,8 +9,8 @@ from tfmeta.config import require
 from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.models.item_id_embedding import ItemIdEmbedding
 from tfmeta.models.layers import seeds
-from tfmeta.models.layers.feature_encoder import FeatureEncoder
 from tfmeta.models.layers.fast_dense_stack import FastDenseStack
+from tfmeta.models.layers.feature_encoder import FeatureEncoder
 from tfmeta.models.meta_model import Fast, MetaModel
 
 
@@ -79,7 +79,7 @@ class EmbeddingModel(MetaModel):
             projection = tf.cast(tf.convert_to_tensor(self.projections[side]), encoded.dtype)
             dense = tf.tensordot(encoded[..., encoder.embedded_width:], projection, 1)
             encoded = tf.concat([encoded[..., :encoder.embedded_width], dense], axis=-1)
-        return tf.cast(tf.concat([*extra, encoded], axis=-1), tf.float32)
+        return tf.cast(tf.concat([*extra, encoded], axis=-1), self.variable_dtype)
 
     def initial_fast(self, user):
         tasks = tf.shape(user)[0]
@@ -94,7 +94,7 @@ class EmbeddingModel(MetaModel):
         item = self._project("item", fast, item)
         user = tf.repeat(user, tf.shape(item)[1], axis=1)
         output = self.decision(tf.concat([user, item], axis=-1), fast=fast)
-        return tf.cast(output, tf.float32)[..., 0]
+        return tf.cast(output, self.variable_dtype)[..., 0]
 
     def _project(self, side: str, fast: Fast, encoded: tf.Tensor) -> tf.Tensor:
         if self.scope == "head" or side not in self.projections:
@@ -102,7 +102,7 @@ class EmbeddingModel(MetaModel):
         width = self.encoders[side].dense_width
         dense = tf.linalg.matmul(tf.cast(encoded[..., -width:], self.compute_dtype),
                                  tf.cast(fast[f"{side}_projection"], self.compute_dtype))
-        return tf.concat([encoded[..., :-width], tf.cast(dense, tf.float32)], axis=-1)
+        return tf.concat([encoded[..., :-width], tf.cast(dense, self.variable_dtype)], axis=-1)
 
     def get_config(self):
         return dict(self._config)

@@ -67,7 +67,7 @@ class TwoTower(MetaModel):
         encoded = self.user_encoder(features, lead=tf.reshape(tasks, [1]))
         if self.scope == "user_vector":
             encoded = self.user_tower(encoded)
-        return tf.cast(encoded, tf.float32)
+        return tf.cast(encoded, self.variable_dtype)
 
     def encode_item(self, features):
         ids = features[self.feature_spec.item_id.name]
@@ -76,8 +76,8 @@ class TwoTower(MetaModel):
         by_id = [self.item_ids(ids)] if self.item_ids is not None else []
         if self.scope == "user_vector":
             vector = self.item_tower(content)
-            return tf.cast(vector + by_id[0] if by_id else vector, tf.float32)
-        return tf.cast(tf.concat([content, *by_id], axis=-1), tf.float32)
+            return tf.cast(vector + by_id[0] if by_id else vector, self.variable_dtype)
+        return tf.cast(tf.concat([content, *by_id], axis=-1), self.variable_dtype)
 
     def initial_fast(self, user):
         if self.scope == "user_vector":
@@ -90,10 +90,10 @@ class TwoTower(MetaModel):
             user_vector, user_bias = fast["user_vector"], fast["user_bias"]
             item_vector, item_bias = item[..., :-1], item[..., -1]
         else:
-            user_out = tf.cast(self.user_tower(user[:, None, :], fast=fast), tf.float32)[:, 0, :]
+            user_out = tf.cast(self.user_tower(user[:, None, :], fast=fast), self.variable_dtype)[:, 0, :]
             user_vector, user_bias = user_out[:, :-1], user_out[:, -1:]
             content = item[..., :self.item_encoder.width]
-            item_out = tf.cast(self.item_tower(content, fast=fast), tf.float32)
+            item_out = tf.cast(self.item_tower(content, fast=fast), self.variable_dtype)
             if self.item_ids is not None:
                 item_out = item_out + item[..., self.item_encoder.width:]
             item_vector, item_bias = item_out[..., :-1], item_out[..., -1]
@@ -101,7 +101,7 @@ class TwoTower(MetaModel):
             user_vector = _normalise(user_vector) * tf.exp(tf.convert_to_tensor(self.log_temperature))
             item_vector = _normalise(item_vector)
         product = tf.linalg.matvec(tf.cast(item_vector, self.compute_dtype), tf.cast(user_vector, self.compute_dtype))
-        return tf.cast(product, tf.float32) + user_bias + item_bias + tf.convert_to_tensor(self.offset)
+        return tf.cast(product, self.variable_dtype) + user_bias + item_bias + tf.convert_to_tensor(self.offset)
 
     def get_config(self):
         return dict(self._config)

@@ -1,0 +1,53 @@
+"""The interface of every learner."""
+
+import keras
+import tensorflow as tf
+
+from tfmeta.learners.losses import loss_for
+from tfmeta.learners.task_tensors import Prediction, Query, Support
+from tfmeta.models.meta_model import Fast, MetaModel
+
+
+class Learner(keras.layers.Layer):
+    """Adapts a model to tasks; owns the model and its own slow parameters (rates, regularisation, memory).
+
+    All methods are pure functions of tensors: nothing is assigned, and nothing is random. The same `adapt` runs in
+    training, in evaluation and in the exported signature. An empty support leaves the fast weights as they are.
+
+    Args:
+      model: the model whose fast weights adapt.
+      outer_loss: name of the loss on the query set; None takes the default of the label's unit.
+
+    Raises:
+      ConfigError: if the loss is unknown or does not fit the unit.
+    """
+
+    def __init__(self, model: MetaModel, *, name: str, outer_loss: str | None = None, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.model = model
+        self._outer_loss_name = outer_loss
+        self._outer_loss = loss_for(model.feature_spec.label, part="outer", name=outer_loss)
+
+    def init(self, user: tf.Tensor) -> Fast:
+        """Returns the unadapted fast weights of B encoded users `[B, Du]`: name -> `[B, ...]` float32."""
+        return self.model.initial_fast(user)
+
+    def adapt(self, fast: Fast, support: Support) -> Fast:
+        """Returns the fast weights after the support set has been seen."""
+        raise NotImplementedError
+
+    def predict(self, fast: Fast, query: Query) -> Prediction:
+        """Scores candidates under fast weights, in target units."""
+        return Prediction(output=self.model.apply(fast, query.user, query.item))
+
+    def outer_loss(self, prediction: Prediction, *, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each task `[B]` on its query set, `target [B, Q]` in target units."""
+        return self._outer_loss(prediction.output, target, length)
+
+    def inner_learning_rates(self) -> dict[str, tf.Tensor]:
+        """Returns the inner learning rates by fast weight, for logging; empty where there are none."""
+        return {}
+
+    def get_config(self) -> dict:
+        """Returns the constructor's own hyper-parameters, JSON-able; the model is the recommender's."""
+        return {"outer_loss": self._outer_loss_name}

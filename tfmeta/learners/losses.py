@@ -1,0 +1,89 @@
+"""Losses of the inner and outer loop: one number per task.
+
+Each function takes `output [B, N]` and `target [B, N]` in target units and `length [B]` int32, and returns
+`[B]` float32: the mean over the task's real rows, 0 for a task that has none. Whatever the padding holds, NaN
+included, changes neither the value nor the gradient: it is replaced before any arithmetic.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfmeta.data.label import Label
+from tfmeta.errors import ConfigError, suggest
+
+TaskLoss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def squared_error(output: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Mean of (output - target)^2."""
+    mask, (output, target) = _clean(length, output, target)
+    return _mean(tf.math.squared_difference(output, target), mask)
+
+
+def binary_cross_entropy(output: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Mean log loss of the logit `output` for the event target > 0, weighted by the target where it exceeds 1.
+
+    For clicks this is the plain binary cross-entropy. A weight above 1 counts as confidence in a positive (Hu,
+    Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, section 4).
+    """
+    mask, (output, target) = _clean(length, output, target)
+    positive = tf.cast(target > 0, output.dtype)
+    loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=positive, logits=output)
+    return _mean(loss * tf.maximum(target, 1.0), mask)
+
+
+def pairwise(output: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Mean over pairs with target_i > target_j of log(1 + exp(output_j - output_i)); 0 without such a pair.
+
+    Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009, section 4.1,
+    over all pairs of a task instead of sampled ones.
+    """
+    mask, (output, target) = _clean(length, output, target)
+    pair = tf.cast(target[:, :, None] > target[:, None, :], output.dtype)
+    pair *= mask[:, :, None] * mask[:, None, :]
+    loss = tf.nn.softplus(output[:, None, :] - output[:, :, None])
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * pair, axis=[1, 2]), tf.reduce_sum(pair, axis=[1, 2]))
+
+
+LOSSES: dict[str, TaskLoss] = {
+    "squared_error": squared_error,
+    "binary_cross_entropy": binary_cross_entropy,
+    "pairwise": pairwise,
+}
+# Unit of the label -> (inner loss, outer loss). The support of implicit feedback holds positives only, from
+# which a pairwise loss would learn nothing.
+BY_UNIT = {
+    "rating": ("squared_error", "squared_error"),
+    "click": ("binary_cross_entropy", "binary_cross_entropy"),
+    "weight": ("binary_cross_entropy", "pairwise"),
+}
+
+
+def loss_for(label: Label, *, part: str, name: str | None = None) -> TaskLoss:
+    """Returns the loss called `name`, or the default of the label's unit.
+
+    Args:
+      label: of the data.
+      part: `inner` or `outer`.
+      name: one of `LOSSES`, or None.
+
+    Raises:
+      ConfigError: if the name is unknown or the loss does not fit the unit.
+    """
+    name = name or BY_UNIT[label.unit][0 if part == "inner" else 1]
+    if name not in LOSSES:
+        raise ConfigError(f"'learner.{part}_loss' received '{name}'.{suggest(name, LOSSES)}")
+    if name == "binary_cross_entropy" and label.unit == "rating":
+        raise ConfigError(f"'learner.{part}_loss' binary_cross_entropy requires implicit feedback (label unit click "
+                          f"or weight), received unit rating. Use squared_error or pairwise.")
+    return LOSSES[name]
+
+
+def _clean(length, *values):
+    mask = tf.sequence_mask(length, tf.shape(values[0])[1])
+    return tf.cast(mask, values[0].dtype), [tf.where(mask, v, tf.zeros_like(v)) for v in values]
+
+
+def _mean(loss, mask):
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * mask, axis=1), tf.reduce_sum(mask, axis=1))

@@ -1,0 +1,28 @@
+"""Encoded support and query sets: what a learner reads."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Support(NamedTuple):
+    """The encoded support set of B tasks. Padding is already cleaned: items and targets there are zero."""
+
+    user: tf.Tensor  # [B, Du] float32
+    item: tf.Tensor  # [B, S, Di] float32
+    target: tf.Tensor  # [B, S] float32, target units
+    length: tf.Tensor  # [B] int32
+
+
+class Query(NamedTuple):
+    """The encoded candidates of B tasks."""
+
+    user: tf.Tensor  # [B, Du] float32
+    item: tf.Tensor  # [B, Q, Di] float32
+
+
+class Prediction(NamedTuple):
+    """What a learner says of the candidates, in target units."""
+
+    output: tf.Tensor  # [B, Q] float32
+    variance: tf.Tensor | None = None  # [B, Q] float32, predictive variance, where the learner has one

@@ -1,0 +1,191 @@
+"""A feature specification, a model and a learner as one Keras model."""
+
+import importlib
+import inspect
+import typing
+
+import keras
+import tensorflow as tf
+
+from tfmeta import config
+from tfmeta.data.feature_spec import FeatureSpec
+from tfmeta.data.task_batch import TaskBatch
+from tfmeta.errors import ConfigError, suggest
+from tfmeta.learners.learner import Learner
+from tfmeta.learners.task_tensors import Query, Support
+from tfmeta.models.meta_model import Fast
+
+# Name in a configuration -> where the class is. A new model or learner is one file and one line here.
+MODELS = {
+    "two_tower": "tfmeta.models.two_tower:TwoTower",
+    "embedding": "tfmeta.models.embedding_model:EmbeddingModel",
+}
+LEARNERS = {
+    "maml": "tfmeta.learners.maml:MAML",
+}
+
+
+@keras.saving.register_keras_serializable("tfmeta")
+class Recommender(keras.Model):
+    """Scores items for users, with or without adapting to their interactions first.
+
+    Features are transformed ones (`FeatureTransform`); labels and scores are in the data set's own unit: ratings on
+    their scale (not clipped), probabilities for clicks, an unbounded preference for weights.
+
+    Args:
+      feature_spec: of the data.
+      learner: owns the model.
+    """
+
+    def __init__(self, feature_spec: FeatureSpec, learner: Learner, **kwargs):
+        super().__init__(name="recommender", **kwargs)
+        self.feature_spec = feature_spec
+        self.learner = learner
+        self.built = True
+
+    @property
+    def model(self):
+        return self.learner.model
+
+    def encode_user(self, features: dict[str, tf.Tensor], *, tasks: tf.Tensor) -> tf.Tensor:
+        """Transformed user features `[B, ...]` -> `[B, Du]` float32; `tasks` is B, for users without features."""
+        return self.model.encode_user(features, tasks=tasks)
+
+    def encode_item(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Transformed item features `[..., ...]` -> `[..., Di]` float32."""
+        return self.model.encode_item(features)
+
+    def score(self, user: tf.Tensor, query_item: tf.Tensor) -> tf.Tensor:
+        """Unadapted scores: `[B, Du]`, `[B, Q, Di]` -> `[B, Q]` float32."""
+        return self.predict_scores(self.learner.init(user), user, query_item)
+
+    def adapt(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
+              support_length: tf.Tensor) -> Fast:
+        """Adapts to support sets.
+
+        Args:
+          user: `[B, Du]`.
+          support_item: `[B, S, Di]` float32, encoded.
+          support_label: `[B, S]` float32, the label's own unit.
+          support_length: `[B]` int32, real rows.
+
+        Returns:
+          fast weights, name -> `[B, ...]` float32.
+        """
+        mask = tf.sequence_mask(support_length, tf.shape(support_label)[1])
+        support = Support(
+            user=user, item=tf.where(mask[..., None], support_item, tf.zeros_like(support_item)),
+            target=self.to_target(tf.where(mask, support_label, tf.zeros_like(support_label))),
+            length=support_length)
+        return self.learner.adapt(self.learner.init(user), support)
+
+    def predict_scores(self, fast: Fast, user: tf.Tensor, query_item: tf.Tensor) -> tf.Tensor:
+        """Scores under given fast weights: `[B, Q]` float32."""
+        return self.to_score(self.learner.predict(fast, Query(user=user, item=query_item)).output)
+
+    def adapt_and_score(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
+                        support_length: tf.Tensor, query_item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (adapted scores, unadapted scores), both `[B, Q]`.
+
+        They are equal bit for bit for an empty support, and for a task whose adaptation left the range of floats.
+        """
+        base = self.score(user, query_item)
+        fast = self.adapt(user, support_item=support_item, support_label=support_label,
+                          support_length=support_length)
+        adapted = self.predict_scores(fast, user, query_item)
+        usable = tf.reduce_all(tf.math.is_finite(adapted), axis=1, keepdims=True)
+        return tf.where((support_length[:, None] > 0) & usable, adapted, base), base
+
+    def query_loss(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
+                   support_length: tf.Tensor, query_item: tf.Tensor, query_label: tf.Tensor,
+                   query_length: tf.Tensor) -> tf.Tensor:
+        """Returns the outer loss of each task `[B]` float32; arguments as in `adapt_and_score`."""
+        fast = self.adapt(user, support_item=support_item, support_label=support_label,
+                          support_length=support_length)
+        prediction = self.learner.predict(fast, Query(user=user, item=query_item))
+        return self.learner.outer_loss(prediction, target=self.to_target(query_label), length=query_length)
+
+    def batch_loss(self, batch: TaskBatch) -> tf.Tensor:
+        """Returns the outer loss of each task `[B]` of a meta-batch of features."""
+        user = self.encode_user(batch.user, tasks=tf.shape(batch.query_length)[0])
+        return self.query_loss(
+            user, support_item=self.encode_item(batch.support_item), support_label=batch.support_label,
+            support_length=batch.support_length, query_item=self.encode_item(batch.query_item),
+            query_label=batch.query_label, query_length=batch.query_length)
+
+    def call(self, batch: TaskBatch) -> tf.Tensor:
+        """Returns the adapted scores `[B, Q]` of a meta-batch of features."""
+        user = self.encode_user(batch.user, tasks=tf.shape(batch.query_length)[0])
+        return self.adapt_and_score(
+            user, support_item=self.encode_item(batch.support_item), support_label=batch.support_label,
+            support_length=batch.support_length, query_item=self.encode_item(batch.query_item))[0]
+
+    def to_target(self, label: tf.Tensor) -> tf.Tensor:
+        """Labels in their own unit -> target units (standardised for ratings, unchanged otherwise)."""
+        info = self.feature_spec.label
+        label = tf.cast(label, self.variable_dtype)
+        return (label - info.mean) / info.std if info.unit == "rating" else label
+
+    def to_score(self, output: tf.Tensor) -> tf.Tensor:
+        """Target units -> scores: ratings on their scale, click probabilities, unbounded preferences for weights."""
+        info = self.feature_spec.label
+        if info.unit == "rating":
+            return output * info.std + info.mean
+        return tf.sigmoid(output) if info.unit == "click" else output
+
+    def get_config(self) -> dict:
+        """Returns what `build_recommender` needs, JSON-able."""
+        names = {path.split(":")[1]: name for name, path in {**MODELS, **LEARNERS}.items()}
+        return {"feature_spec": config.to_dict(self.feature_spec),
+                "model": {"name": names[type(self.model).__name__], **self.model.get_config()},
+                "learner": {"name": names[type(self.learner).__name__], "scope": self.model.scope,
+                            **self.learner.get_config()},
+                "seed": self.model.seed}
+
+    @classmethod
+    def from_config(cls, config_: dict) -> "Recommender":
+        spec = config.parse(FeatureSpec, config_["feature_spec"], where="feature_spec")
+        return build_recommender(spec, model=config_["model"], learner=config_["learner"], seed=config_["seed"])
+
+
+def build_recommender(feature_spec: FeatureSpec, *, model: dict | None = None, learner: dict | None = None,
+                      seed: int = 0) -> Recommender:
+    """Builds a recommender with all its variables.
+
+    Args:
+      feature_spec: of the data.
+      model: `{"name": one of MODELS, ...hyper-parameters}`; default two_tower.
+      learner: `{"name": one of LEARNERS, "scope": which weights adapt, ...}`; default maml on the
+        model's first scope.
+      seed: of all initial values.
+
+    Raises:
+      ConfigError: on an unknown name, key or scope, or a value out of range.
+    """
+    model_class, model_options = _resolve(MODELS, {"name": "two_tower", **(model or {})}, "model")
+    learner_class, learner_options = _resolve(LEARNERS, {"name": "maml", **(learner or {})}, "learner")
+    scope = learner_options.pop("scope", None) or model_class.SCOPES[0]
+    _check_options(model_class, model_options, "model", reserved=("feature_spec", "scope", "seed"))
+    _check_options(learner_class, learner_options, "learner", reserved=("model",))
+    built = model_class(feature_spec, scope=scope, seed=seed, **model_options)
+    return Recommender(feature_spec, learner_class(built, **learner_options))
+
+
+def _resolve(registry: dict[str, str], options: dict, where: str):
+    options = dict(options)
+    name = options.pop("name")
+    if name not in registry:
+        raise ConfigError(f"'{where}.name' received '{name}'.{suggest(name, registry)}")
+    module, _, attribute = registry[name].partition(":")
+    return getattr(importlib.import_module(module), attribute), options
+
+
+def _check_options(cls: type, options: dict, where: str, *, reserved: tuple[str, ...]) -> None:
+    """Checks names and types of a constructor's keyword options, converting in place what YAML writes loosely."""
+    hints = typing.get_type_hints(cls.__init__)
+    known = [p.name for p in inspect.signature(cls.__init__).parameters.values()
+             if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in (*reserved, "name")]
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"Unknown key '{where}.{key}'.{suggest(key, ['name', *known])}")
+        options[key] = config.convert(hints[key], options[key], where=f"{where}.{key}")
