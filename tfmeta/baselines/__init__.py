@@ -1,0 +1,28 @@
+"""What a learner must beat: simple models, tuned with the learner's budget, on the learner's tasks.
+
+A new baseline is one file and one line in `BASELINES`.
+"""
+
+from tfmeta.baselines.als_fold_in import ALSFoldIn
+from tfmeta.baselines.baseline import Baseline
+from tfmeta.baselines.content_ridge import ContentRidge
+from tfmeta.baselines.damped_bias import DampedBias
+from tfmeta.baselines.item_mean import ItemMean
+from tfmeta.baselines.popularity import Popularity
+from tfmeta.baselines.random_scores import RandomScores
+from tfmeta.baselines.user_mean import UserMean
+from tfmeta.errors import ConfigError, suggest
+
+BASELINES: dict[str, type[Baseline]] = {cls.name: cls for cls in (
+    RandomScores, Popularity, ItemMean, UserMean, DampedBias, ContentRidge, ALSFoldIn)}
+
+__all__ = ["BASELINES", "Baseline", "build_baseline"]
+
+
+def build_baseline(name: str, **params) -> Baseline:
+    """Returns an unfitted baseline; ConfigError on an unknown name or hyper-parameter."""
+    from tfmeta import config
+
+    if name not in BASELINES:
+        raise ConfigError(f"Unknown baseline '{name}'.{suggest(name, BASELINES)}")
+    return config.parse(BASELINES[name], params, where=f"baselines.{name}")
