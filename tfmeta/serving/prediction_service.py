@@ -1,0 +1,124 @@
+"""tensorflow.serving.PredictionService: Predict and GetModelMetadata."""
+
+import grpc
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+
+from tfmeta.serving import tensor_codec
+from tfmeta.serving.model_manager import ModelManager
+from tfmeta.serving.request_error import RequestError
+from tfmeta.serving.servable import Servable
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers as TensorFlow Serving does, status codes and messages included.
+
+    One difference, on purpose: a tensor without elements is refused, because under request batching it would fail
+    other people's requests, and no graph can mend it.
+
+    Args:
+      manager: the loaded models.
+      tensor_content: write outputs as `tensor_content` instead of typed values (`float_val`), as the stock
+        server does with `--enable_serialization_as_tensor_content`.
+    """
+
+    def __init__(self, manager: ModelManager, *, tensor_content: bool = False):
+        self._manager = manager
+        self._typed = not tensor_content
+
+    def Predict(self, request, context):
+        try:
+            return self._predict(request)
+        except RequestError as error:
+            context.abort(getattr(grpc.StatusCode, error.code), error.message)
+
+    def GetModelMetadata(self, request, context):
+        try:
+            return self._metadata(request)
+        except RequestError as error:
+            context.abort(getattr(grpc.StatusCode, error.code), error.message)
+
+    def _predict(self, request) -> predict_pb2.PredictResponse:
+        servable = find_servable(self._manager, request)
+        name = request.model_spec.signature_name
+        signature = servable.signature(name)
+        inputs = _read_inputs(signature, request)
+        outputs = _check_filter(signature, request.output_filter)
+        results = servable.run(name, inputs, outputs)
+        response = predict_pb2.PredictResponse()
+        describe(response.model_spec, servable)
+        response.model_spec.signature_name = name or "serving_default"
+        for alias, value in results.items():
+            tensor_codec.encode(value, response.outputs[alias], typed=self._typed)
+        return response
+
+    def _metadata(self, request) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        if not request.HasField("model_spec"):
+            raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
+        if not request.metadata_field:
+            raise RequestError("INVALID_ARGUMENT",
+                               "GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise RequestError("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
+        servable = find_servable(self._manager, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for name, signature in servable.signature_defs.items():
+            signatures.signature_def[name].CopyFrom(signature)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        describe(response.model_spec, servable)
+        response.metadata["signature_def"].Pack(signatures)
+        return response
+
+
+def find_servable(manager: ModelManager, request) -> Servable:
+    """Returns the servable that a request's model_spec means; RequestError if there is none."""
+    if not request.HasField("model_spec"):
+        raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
+    spec = request.model_spec
+    return manager.find(spec.name, version=spec.version.value if spec.HasField("version") else None,
+                        label=spec.version_label or None)
+
+
+def describe(spec, servable: Servable) -> None:
+    """Writes name and resolved version into a reply's model_spec."""
+    spec.name = servable.name
+    spec.version.value = servable.version
+
+
+def _read_inputs(signature, request) -> dict:
+    required, sent = set(signature.inputs), set(request.inputs)
+    if len(required) != len(sent):
+        extra, missing = sent - required, required - sent
+        raise RequestError("INVALID_ARGUMENT",
+                           f"input size does not match signature: {len(sent)}!={len(required)} len({_set(sent)}) != "
+                           f"len({_set(required)}). Sent extra: {_set(extra)}. Missing but required: {_set(missing)}.")
+    for alias in sorted(required - sent):
+        raise RequestError("INVALID_ARGUMENT",
+                           f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in "
+                           f"request and no default value provided. Inputs expected to be in the set {_set(required)}.")
+    inputs = {}
+    for alias, proto in request.inputs.items():
+        try:
+            inputs[alias] = tensor_codec.decode(proto)
+        except ValueError:
+            raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from None
+        if inputs[alias].size == 0:
+            raise RequestError("INVALID_ARGUMENT",
+                               f"Input {alias} has no elements (shape {list(inputs[alias].shape)}). Under request "
+                               "batching it would fail other requests; send an empty support as width 1 with length 0.")
+    return inputs
+
+
+def _check_filter(signature, wanted) -> tuple[str, ...]:
+    for position, alias in enumerate(wanted):
+        if alias not in signature.outputs:
+            raise RequestError("INVALID_ARGUMENT",
+                               f"output tensor alias not found in signature: {alias} Outputs expected to be in the "
+                               f"set {_set(signature.outputs)}.")
+        if alias in wanted[:position]:
+            raise RequestError("INVALID_ARGUMENT", f"duplicate output tensor alias: {alias}")
+    return tuple(wanted)
+
+
+def _set(names) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
