@@ -61,7 +61,7 @@ class RawData:
         from tfmeta.data.cleaning.chunk import Chunk
 
         def chunks(frame, name):
-            return None if frame is None else [Chunk.from_frame(frame, file=name)]
+            return None if frame is None else Chunk.from_frame(frame, file=name)
 
         return assemble(schema, interactions=chunks(interactions, "interactions"), users=chunks(users, "users"),
                         items=chunks(items, "items"))

@@ -49,7 +49,7 @@ class Schema:
       ConfigError: if a value is out of range or two columns would have one name.
     """
 
-    label: LabelSchema = LabelSchema()
+    label: LabelSchema = dataclasses.field(default_factory=LabelSchema)
     user_id: str = "user_id"
     item_id: str = "item_id"
     user_id_dtype: Literal["string", "int64"] = "string"
@@ -61,7 +61,7 @@ class Schema:
     interactions: str | tuple[str, ...] | None = None
     users: str | tuple[str, ...] | None = None
     items: str | tuple[str, ...] | None = None
-    csv: CsvOptions = CsvOptions()
+    csv: CsvOptions = dataclasses.field(default_factory=CsvOptions)
     max_bad_share: float = 0.05
 
     def __post_init__(self):

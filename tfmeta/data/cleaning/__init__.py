@@ -1,0 +1,1 @@
+"""From columns of unchecked values to `RawData`: conversion, quarantine, duplicates."""
