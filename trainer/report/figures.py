@@ -1,0 +1,240 @@
+"""The report's figures as inline SVG."""
+
+import html
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from trainer.report.result_rows import ResultRows, k_order, lower_is_better
+from trainer.report.words import metric_name, model_name, state_name
+
+INK, MUTED, GRID = "#1b2330", "#667085", "#e4e7ec"
+LEARNER = ("#1d4ed8", "#7c3aed", "#0e7490")
+REFERENCE = ("#b45309", "#be185d", "#4d7c0f", "#0f766e", "#6b7280")
+BETTER, WORSE = "#1d4ed8", "#b42318"
+
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#98a2b3",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+MAX_REFERENCES = 4
+
+
+def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
+    """Draws a metric over the support interactions: learners, baselines, chance; None without a learner.
+
+    Baselines that have a value for one k only are horizontal lines. Only the best few baselines are drawn.
+    """
+    learners = [m for m in rows.models(state, "learner") if rows.curve(state, m, metric)]
+    if not learners:
+        return None
+    ticks = sorted({r["k"] for m in learners for r in rows.curve(state, m, metric)}, key=k_order)
+    position = {str(k): i for i, k in enumerate(ticks)}
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        labels = []
+        references = [rows.last(state, m, metric) for m in rows.models(state, "reference")]
+        references = sorted((r for r in references if r), key=lambda r: r["value"],
+                            reverse=not lower_is_better(metric))
+        for color, last in zip(REFERENCE, references[:MAX_REFERENCES], strict=False):
+            curve = [r for r in rows.curve(state, last["model"], metric) if str(r["k"]) in position]
+            if len(curve) > 1:
+                axes.plot([position[str(r["k"])] for r in curve], [r["value"] for r in curve], color=color,
+                          linewidth=1.3, linestyle=(0, (4, 2)), marker="o", markersize=2.5)
+            else:
+                axes.axhline(last["value"], color=color, linewidth=1.3, linestyle=(0, (4, 2)))
+            labels.append((last["value"], model_name(last["model"]), color, "normal"))
+        for role, style in (("floor", ":"), ("ceiling", ":")):
+            best = rows.best(state, role, metric)
+            if best is None:
+                continue
+            if _near(best["value"], rows, state, metric, role):
+                axes.axhline(best["value"], color="#98a2b3", linewidth=1.3, linestyle=style)
+                labels.append((best["value"], model_name(best["model"]), MUTED, "normal"))
+            elif role == "floor":
+                axes.annotate(f"{model_name(best['model'])}: {best['value']:.3f}, off the axis", (0.98, 0.04),
+                              xycoords="axes fraction", ha="right", color=MUTED, fontsize=8.5)
+        for color, model in zip(LEARNER, learners, strict=False):
+            curve = rows.curve(state, model, metric)
+            x = [position[str(r["k"])] for r in curve]
+            y = [r["value"] for r in curve]
+            axes.plot(x, y, color=color, linewidth=2.4, marker="o", markersize=4.5, zorder=4)
+            low, high = [r.get("low") for r in curve], [r.get("high") for r in curve]
+            if None not in low and None not in high:
+                axes.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0, zorder=2)
+            labels.append((y[-1], model_name(model), color, "bold"))
+        axes.set_xticks(range(len(ticks)), [str(k) for k in ticks])
+        axes.set_xlim(-0.3, len(ticks) - 0.7)
+        axes.set_xlabel("support interactions k")
+        axes.set_title(f"{metric_name(metric)} ({'lower' if lower_is_better(metric) else 'higher'} is better)")
+        _label_ends(axes, labels)
+
+    alt = (f"{metric_name(metric)} in the {state_name(state)} state over the number of support interactions: "
+           + "; ".join(f"{model_name(m)} " + ", ".join(f"{r['value']:.3f} at k={r['k']}"
+                                                       for r in rows.curve(state, m, metric)) for m in learners))
+    return _svg(draw, size=(4.6, 3.2), alt=alt, key=f"k-{state}-{metric}")
+
+
+def gain_bars(rows: ResultRows, metric: str) -> str | None:
+    """Draws adapted minus unadapted per state, with the interval where there is one; None without a gain."""
+    bars = []
+    for state in rows.states:
+        for model in rows.models(state, "learner"):
+            gain = rows.gain(state, model, metric)
+            if gain is not None:
+                bars.append((state, model, gain))
+    if not bars:
+        return None
+    several = len({model for _, model, _ in bars}) > 1
+    names = [f"{state_name(s)}, {model_name(m)}" if several else state_name(s) for s, m, _ in bars]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        values = [g["value"] for *_, g in bars]
+        good = [(v < 0) == lower_is_better(metric) or v == 0 for v in values]
+        axes.barh(range(len(bars)), values, color=[BETTER if g else WORSE for g in good], height=0.55, zorder=2)
+        edges = list(values)
+        for i, (*_, gain) in enumerate(bars):
+            if gain.get("low") is not None and gain.get("high") is not None:
+                axes.plot([gain["low"], gain["high"]], [i, i], color=INK, linewidth=1.4, marker="|", zorder=3)
+                edges += [gain["low"], gain["high"]]
+        low, high = min(0.0, *edges), max(0.0, *edges)
+        room = 0.24 * (high - low or 1.0)
+        for i, value in enumerate(values):
+            outer = [v for v in (value, bars[i][2].get("low"), bars[i][2].get("high")) if v is not None]
+            right = value >= 0
+            axes.annotate(f"{value:+.3f}", (max(outer) if right else min(outer), i), xytext=(5 if right else -5, 0),
+                          textcoords="offset points", va="center", ha="left" if right else "right", color=INK)
+        axes.set_xlim(low - (room if low < 0 else 0), high + (room if high > 0 else 0))
+        axes.axvline(0, color="#98a2b3", linewidth=1)
+        axes.set_yticks(range(len(bars)), names)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_title(f"{metric_name(metric)}: adapted minus unadapted")
+        axes.set_xlabel(f"{'below' if lower_is_better(metric) else 'above'} zero, adaptation helps")
+
+    alt = f"Gain from adaptation in {metric_name(metric)}: " + ", ".join(
+        f"{name} {g['value']:+.3f}" for name, (*_, g) in zip(names, bars, strict=True))
+    return _svg(draw, size=(4.6, 1.25 + 0.4 * len(bars)), alt=alt, key=f"gain-{metric}")
+
+
+def training_curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Draws one panel per quantity that training recorded, training and validation together.
+
+    Args:
+      history: one mapping an epoch: `epoch` and numbers; `val_x` and `validation_x` share a panel with `x`.
+    """
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for number, line in enumerate(history):
+        for key, value in _flatten(line).items():
+            name, part = key, "training"
+            for prefix in ("validation_", "validation.", "val_", "val."):
+                if key.startswith(prefix):
+                    name, part = key.removeprefix(prefix), "validation"
+            for prefix in ("train_", "train.", "training_", "training."):
+                name = name.removeprefix(prefix)
+            if not re.search(r"epoch|second|time|step|batch|rate|patience|tasks|best|wall", name):
+                series.setdefault(name, {}).setdefault(part, []).append((line.get("epoch", number + 1), value))
+    panels = []
+    for name, parts in sorted(series.items(), key=lambda p: ("loss" not in p[0], p[0])):
+        if max(len(points) for points in parts.values()) < 2:
+            continue
+
+        def draw(figure: Figure, name=name, parts=parts) -> None:
+            axes = figure.subplots()
+            labels = []
+            for part, color in (("training", "#98a2b3"), ("validation", LEARNER[0])):
+                if part in parts:
+                    x, y = zip(*parts[part], strict=True)
+                    axes.plot(x, y, color=color, linewidth=2, marker="o" if len(x) < 30 else None, markersize=3)
+                    labels.append((y[-1], part, color if part == "validation" else MUTED, "normal"))
+            axes.set_title(metric_name(name))
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            if len(labels) > 1:
+                _label_ends(axes, labels)
+
+        alt = f"{metric_name(name)} over the epochs: " + "; ".join(
+            f"{part} from {points[0][1]:.4g} to {points[-1][1]:.4g}" for part, points in parts.items())
+        panels.append(_svg(draw, size=(4.6, 2.7), alt=alt, key=f"training-{name}"))
+    return panels
+
+
+def _near(value: float, rows: ResultRows, state: str, metric: str, role: str) -> bool:
+    """Whether a floor or ceiling can be drawn without flattening the curves between them."""
+    values = [r["value"] for r in rows.select(state=state, metric=metric) if r["role"] in ("learner", "reference")]
+    spread = max(values) - min(values)
+    above = (role == "ceiling") != lower_is_better(metric)
+    return abs(value - (max(values) if above else min(values))) <= 0.8 * spread
+
+
+def _flatten(line: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    flat = {}
+    for key, value in line.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+            flat[f"{prefix}{key}"] = float(value)
+    return flat
+
+
+def _label_ends(axes, labels: list[tuple[float, str, str, str]]) -> None:
+    """Writes each line's name right of the axes at its height, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    gap = 0.068
+    places = sorted(((value - low) / (high - low), text, color, weight) for value, text, color, weight in labels)
+    heights: list[float] = []
+    for place, *_ in places:
+        heights.append(max(place, heights[-1] + gap) if heights else place)
+    overshoot = max(0.0, heights[-1] - 1.0) if heights else 0.0
+    for i in range(len(heights) - 1, -1, -1):
+        limit = 1.0 if i == len(heights) - 1 else heights[i + 1] - gap
+        heights[i] = min(heights[i], limit) if overshoot else heights[i]
+    for height, (_, text, color, weight) in zip(heights, places, strict=True):
+        axes.text(1.02, height, text, transform=axes.transAxes, color=color, va="center", fontweight=weight,
+                  clip_on=False)
+
+
+def _svg(draw: Callable[[Figure], None], *, size: tuple[float, float], alt: str, key: str) -> str:
+    """Renders to an `<svg>` element with an accessible name and ids that are unique in the page."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        buffer = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None,
+                                                            "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg"):]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text)
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+                  lambda m: f'<svg {m[1]} role="img" aria-label="{html.escape(alt)}">', text, count=1)
+    prefix = re.sub(r"\W", "-", key)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text).strip()
+

@@ -1,0 +1,25 @@
+"""Names of states, metrics and models as people read them."""
+
+_STATES = {"warm": "warm", "user_cold": "user-cold", "item_cold": "item-cold", "both_cold": "both-cold"}
+_METRICS = {"auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mrr": "MRR", "logloss": "log loss",
+            "accuracy": "accuracy", "mae_median": "MAE of the median", "rmse_pooled": "RMSE, pooled", "loss": "Loss"}
+_MODELS = {"random": "chance", "perfect": "perfect order", "item_knn": "item-kNN", "als": "ALS fold-in",
+           "maml": "MAML"}
+
+
+def state_name(state: str) -> str:
+    return _STATES.get(state, state.replace("_", "-"))
+
+
+def metric_name(metric: str) -> str:
+    """`ndcg_linear@5` -> `NDCG@5, linear gain`; unknown names come back with spaces for underscores."""
+    name, at, k = metric.partition("@")
+    if name == "ndcg_linear":
+        return f"NDCG{at}{k}, linear gain"
+    if name == "ndcg":
+        return f"NDCG{at}{k}"
+    return _METRICS.get(name, name.replace("_", " ").replace(".", " ")) + at + k
+
+
+def model_name(model: str) -> str:
+    return _MODELS.get(model, model.replace("_", " "))
