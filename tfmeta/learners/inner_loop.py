@@ -39,5 +39,5 @@ def clip_by_task_norm(gradients: Fast, *, clip_norm: float) -> Fast:
     squares = [tf.reduce_sum(tf.square(g), axis=list(range(1, g.shape.rank))) for g in gradients.values()]
     # The floor keeps the derivative of the root finite where a gradient is zero.
     norm = tf.sqrt(tf.maximum(tf.add_n(squares), 1e-24))
-    scale = tf.minimum(1.0, clip_norm / norm)
+    scale = tf.minimum(clip_norm / norm, 1.0)
     return {name: g * tf.reshape(scale, [-1] + [1] * (g.shape.rank - 1)) for name, g in gradients.items()}

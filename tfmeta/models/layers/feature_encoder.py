@@ -72,6 +72,6 @@ def _known_rows(feature: Feature, seed: int, prefix: str):
 
     def initializer(shape, dtype=None):
         known = (np.arange(shape[0]) >= untrained)[:, None]
-        return draw(shape, dtype=dtype) * keras.ops.convert_to_tensor(known.astype("float32"))
+        return draw(shape, dtype=dtype) * keras.ops.convert_to_tensor(known, dtype)
 
     return initializer
