@@ -17,10 +17,10 @@ _KEYS, _SIZES, _WEIGHTED = 1, 2, 3
 class TaskSampler:
     """Draws meta-batches of tasks from interactions held in memory.
 
-    Batch `b` of epoch `e` depends on `(seed, e, b)` alone, so a pipeline that starts at any step continues one
-    that was cut off there, in any process. Everything is TensorFlow ops: users come in the order of a stateless
-    index shuffle, a user's rows are gathered as `[B, L]` and sorted by stateless uniform keys (padding last);
-    the first `query_size` of them are the query, those that follow the support, so both are disjoint.
+    Batch `b` of epoch `e` depends on `(seed, e, b)` alone, so a pipeline that starts at any step continues
+    one that was cut off there, in any process. Everything is TensorFlow ops: users come in the order of a
+    stateless shuffle, a user's rows are gathered as `[B, L]` and sorted by stateless uniform keys, padding
+    last; the first `query_size` are the query, those that follow the support, so the two are disjoint.
 
     For labels of unit `click` and `weight` the support keeps rows with label > 0 only, in training as in
     serving, where a client has no negatives to send; it may be empty then.
@@ -54,7 +54,7 @@ class TaskSampler:
                 bound = f"{config.min_interactions} to {config.max_interactions}"
             raise DataError(
                 f"Tasks require users with {bound} interactions, received {len(users)} users with "
-                f"{int(counts.min(initial=0))} to {int(counts.max(initial=0))}. Change sampler.min_interactions, "
+                f"{min(counts, default=0)} to {max(counts, default=0)}. Change sampler.min_interactions, "
                 "sampler.query_size or sampler.over_max, or prepare more data.")
         self.users = users[eligible]
         # Constants made outside a function are captured by the pipeline, not copied into its graph.

@@ -1,0 +1,74 @@
+"""Validation during training, by the same scoring path as the evaluation."""
+
+import numpy as np
+
+from tfmeta.data.feature_tables import FeatureTables
+from tfmeta.data.task_set import TaskSet
+from tfmeta.errors import ConfigError
+from tfmeta.metrics import ranking, rating
+from tfmeta.models.recommender import Recommender
+from trainer.config import ValidationConfig
+
+# Keeps the choice of tasks apart from every other draw of the same seed.
+_STREAM = 2
+
+
+class Validation:
+    """Scores a fixed choice of the validation tasks, adapted and unadapted.
+
+    Every metric is averaged over the tasks of a state where it is defined, then over the states with equal
+    weight. Names: `val_auc` (adapted), `val_base_auc` (unadapted), `val_user_cold_auc` (one state, adapted), and
+    so on; `mae` for ratings, `logloss` for clicks. A validation without tasks is false and has no metrics.
+
+    Args:
+      tasks: the prepared validation tasks.
+      recommender: whose present weights are used.
+      tables: features by row.
+      config: the section `validation`.
+      seed: of the choice.
+
+    Raises:
+      ConfigError: if a state is asked for that the tasks do not have.
+    """
+
+    def __init__(self, tasks: TaskSet, *, recommender: Recommender, tables: FeatureTables, config: ValidationConfig,
+                 seed: int):
+        self._recommender, self._tables, self._config = recommender, tables, config
+        self._label = recommender.feature_spec.label
+        for state in config.states or ():
+            if len(tasks) and state not in tasks.states:
+                raise ConfigError(f"'validation.states' requires states of the validation tasks "
+                                  f"({', '.join(tasks.states)}), received '{state}'.")
+        rng = np.random.default_rng([seed, _STREAM])
+        self._tasks = {}
+        for state in tasks.states if config.states is None else config.states:
+            index = np.flatnonzero(tasks.state == state)
+            if config.max_tasks is not None and len(index) > config.max_tasks:
+                index = np.sort(rng.choice(index, config.max_tasks, replace=False))
+            if len(index):
+                self._tasks[state] = tasks.select(index).truncate(None if config.k == "all" else config.k)
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of all metrics of one validation."""
+        names = {"rating": ("auc", "mae"), "click": ("auc", "logloss"), "weight": ("auc",)}[self._label.unit]
+        prefixes = ["val", "val_base", *(f"val_{state}" for state in self._tasks)]
+        return [f"{p}_{n}" for p in prefixes for n in names]
+
+    def __call__(self) -> dict[str, float]:
+        """Returns every metric under the present weights."""
+        values = {}
+        for state, tasks in self._tasks.items():
+            for role, scores in self._score(tasks).items():
+                for name, value in self._measure(scores, tasks).items():
+                    values[role, state, name] = value
+        result = {}
+        for name in self.metrics:
+            prefix, metric = name.rsplit("_", 1)
+            role = "base" if prefix == "val_base" else "adapted"
+            states = self._tasks if prefix in ("val", "val_base") else [prefix.removeprefix("val_")]
+            result[name] = float(np.mean([values[role, state, metric] for state in states]))
+        return result
