@@ -1,0 +1,26 @@
+"""Shared fixtures."""
+
+import os
+import pathlib
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> pathlib.Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The directory of research data (`data/`, `peers/`); the test is skipped where there is none."""
+    path = pathlib.Path(os.environ.get("TFMETA_SHARED", ROOT.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip(f"research data not found at {path}; set TFMETA_SHARED to the directory that holds data/")
+    return path
