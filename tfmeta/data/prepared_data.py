@@ -7,9 +7,12 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.data.interactions import Interactions
+from tfmeta.data.ragged import pad
 from tfmeta.data.task_set import TaskSet
 from tfmeta.errors import DataError
 from tfmeta.io import filesystem
@@ -31,6 +34,7 @@ class PreparedData:
         tasks/validation.parquet, tasks/test.parquet
                              `state, user_row, split, query_item, query_label, support_item, support_label`
         rejected.parquet     quarantined rows: `file, row, reason, content`
+        oracle.parquet       synthetic data only: the best predictions for the test queries, see `oracle`
         summary.json         counts of everything kept, dropped and split
         manifest.json        format and, per file, its size and SHA-256; written last
 
@@ -68,8 +72,11 @@ class PreparedData:
                 raise DataError(f"File '{path}' was changed after it was written: its checksum differs from "
                                 f"the manifest. Prepare the data again.")
 
+    def _table(self, name: str) -> pa.Table:
+        return pq.read_table(io.BytesIO(filesystem.read_bytes(filesystem.join(self.path, name))))
+
     def _frame(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(io.BytesIO(filesystem.read_bytes(filesystem.join(self.path, name))))
+        return self._table(name).to_pandas()
 
     @functools.cached_property
     def feature_spec(self) -> FeatureSpec:
@@ -94,16 +101,28 @@ class PreparedData:
 
     def tasks(self, part: str) -> TaskSet:
         """Returns the `validation` or `test` tasks; empty where the split has none."""
-        frame = self._frame(f"tasks/{part}.parquet")
-        columns = {"state": frame["state"].to_numpy(dtype=str),
-                   "user_row": frame["user_row"].to_numpy(np.int32),
-                   "split": frame["split"].to_numpy(np.int32)}
+        table = self._table(f"tasks/{part}.parquet")
+        columns = {"state": table["state"].to_numpy().astype(str),
+                   "user_row": table["user_row"].to_numpy().astype(np.int32),
+                   "split": table["split"].to_numpy().astype(np.int32)}
         for side in ("support", "query"):
-            length = frame[f"{side}_item"].map(len).to_numpy(np.int32)
-            columns[f"{side}_length"] = length
-            columns[f"{side}_item"] = _pad(frame[f"{side}_item"], length, -1, np.int32)
-            columns[f"{side}_label"] = _pad(frame[f"{side}_label"], length, np.nan, np.float32)
+            item, label = (_lists(table, f"{side}_{name}") for name in ("item", "label"))
+            columns[f"{side}_length"] = item[1].astype(np.int32)
+            columns[f"{side}_item"] = pad(*item, fill=-1, dtype=np.int32)
+            columns[f"{side}_label"] = pad(*label, fill=np.nan, dtype=np.float32)
         return TaskSet(**columns)
+
+    def oracle(self) -> dict[str, np.ndarray] | None:
+        """Returns the best achievable predictions for the test queries of synthetic data, None for other
+        data.
+
+        Keys: `expected` (given everything the generator knows) and `fold_in_<k>` (given the first k support
+        rows), see `SyntheticTruth`; each `[T, Q]` float32 along `tasks("test")`, padding NaN.
+        """
+        if "oracle.parquet" not in self.manifest["files"]:
+            return None
+        table = self._table("oracle.parquet")
+        return {name: pad(*_lists(table, name), fill=np.nan, dtype=np.float32) for name in table.column_names}
 
     def training_fingerprint(self) -> str:
         """Returns a SHA-256 over everything that training can see (test tasks excluded)."""
@@ -113,8 +132,7 @@ class PreparedData:
         return digest.hexdigest()
 
 
-def _pad(lists: pd.Series, length: np.ndarray, fill, dtype) -> np.ndarray:
-    padded = np.full((len(length), max(1, int(length.max(initial=0)))), fill, dtype)
-    if len(length) and length.sum():
-        padded[np.arange(padded.shape[1])[None, :] < length[:, None]] = np.concatenate(lists.to_list())
-    return padded
+def _lists(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (`[sum]` values, `[T]` lengths) of a list column; `flatten` honours the offsets of a slice."""
+    column = table[name].combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False), np.diff(column.offsets.to_numpy())

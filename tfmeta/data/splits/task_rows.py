@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
+from tfmeta.data.ragged import pad
+from tfmeta.data.task_set import TaskSet
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskRows:
@@ -56,3 +59,13 @@ class TaskRows:
             columns[f"{side}_item"] = pa.ListArray.from_arrays(offsets, pa.array(item_row[rows], pa.int32()))
             columns[f"{side}_label"] = pa.ListArray.from_arrays(offsets, pa.array(label[rows], pa.float32()))
         return pa.table(columns)
+
+    def to_task_set(self, *, item_row: np.ndarray, label: np.ndarray) -> TaskSet:
+        """Returns the tasks padded, with item rows and labels of the interactions looked up."""
+        columns = {"state": self.state, "user_row": self.user_row, "split": self.split}
+        for side in ("support", "query"):
+            rows, length = getattr(self, side), getattr(self, f"{side}_length")
+            columns[f"{side}_length"] = length.astype(np.int32)
+            columns[f"{side}_item"] = pad(item_row[rows], length, fill=-1, dtype=np.int32)
+            columns[f"{side}_label"] = pad(label[rows], length, fill=np.nan, dtype=np.float32)
+        return TaskSet(**columns)

@@ -1,0 +1,76 @@
+"""The tables of a prepared directory, made deterministic down to the bytes."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfmeta.data.feature_schema import FeatureSchema
+from tfmeta.data.raw_data import RawData
+from tfmeta.data.splits.split import PARTITIONS
+
+_SCALARS = {"string": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
+
+
+def side_table(raw: RawData, side: str, partition: np.ndarray) -> pa.Table:
+    """Returns `users.parquet` or `items.parquet`.
+
+    Args:
+      raw: the data.
+      side: `user` or `item`.
+      partition: `[U]` or `[I]` index into `PARTITIONS`.
+    """
+    frame = raw.users if side == "user" else raw.items
+    _, id_dtype, features = raw.schema.side(side)
+    columns = {f"{side}_id": pa.array(frame[f"{side}_id"].tolist(), _SCALARS[id_dtype]),
+               "partition": pa.array(np.asarray(PARTITIONS, object)[partition], pa.string())}
+    title = raw.schema.title
+    if side == "item" and title is not None:
+        columns[title] = pa.array(frame[title].tolist(), pa.string())
+    for feature in features:
+        columns[feature.name] = _column(frame[feature.name], feature)
+    return pa.table(columns)
+
+
+def train_table(raw: RawData, train: np.ndarray) -> pa.Table:
+    """Returns `train.parquet`: rows of the mask `[N]` by user row, time and original order."""
+    interactions = raw.interactions
+    rows = np.flatnonzero(train)
+    rows = rows[np.lexsort((interactions.time[rows], interactions.user_row[rows]))]
+    dtypes = {"user_row": np.int32, "item_row": np.int32, "label": np.float32, "time": np.int64}
+    return pa.table({n: pa.array(getattr(interactions, n)[rows].astype(d)) for n, d in dtypes.items()})
+
+
+def rejected_table(rejected: pd.DataFrame) -> pa.Table:
+    """Returns `rejected.parquet`: `file, row, reason, content`."""
+    return pa.table({"file": pa.array(rejected["file"].tolist(), pa.string()),
+                     "row": pa.array(rejected["row"].tolist(), pa.int64()),
+                     "reason": pa.array(rejected["reason"].tolist(), pa.string()),
+                     "content": pa.array(rejected["content"].tolist(), pa.string())})
+
+
+def padded_lists(values: dict[str, np.ndarray], length: np.ndarray) -> dict[str, pa.Array]:
+    """Turns padded `[T, Q]` arrays into list columns of the real values."""
+    offsets = pa.array(np.append(0, np.cumsum(length)).astype(np.int32))
+    return {name: pa.ListArray.from_arrays(
+        offsets, pa.array(array[np.arange(array.shape[1])[None, :] < length[:, None]], pa.float32()))
+        for name, array in values.items()}
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """Returns the table as Parquet; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def _column(values: pd.Series, feature: FeatureSchema) -> pa.Array:
+    if feature.kind == "multi_categorical":
+        return pa.array(values.tolist(), pa.list_(pa.string()))
+    if feature.kind == "dense_vector":
+        flat = np.concatenate(values.tolist()) if len(values) else np.zeros(0, np.float32)
+        offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * feature.length)
+        return pa.ListArray.from_arrays(offsets, pa.array(flat.astype(np.float32), from_pandas=False))
+    if feature.dtype == "string":
+        return pa.array(values.tolist(), pa.string())
+    return pa.array(values.to_numpy(), _SCALARS[feature.dtype], from_pandas=False)

@@ -1,0 +1,1 @@
+"""Synthetic data whose best achievable score is known."""
