@@ -26,7 +26,8 @@ ROWS = [
     row("maml", "learner", 0, "mae", 0.811), row("maml", "learner", "all", "mae", 0.777),
     row("maml", "learner", "all", "gain_auc", 0.0911, low=0.08, high=0.1),
 ]
-HISTORY = [{"epoch": e, "loss": 1.0 / (e + 1), "validation": {"loss": 1.2 / (e + 1), "mae": 0.9}} for e in range(4)]
+HISTORY = [{"epoch": e, "train_loss": 1.0 / (e + 1), "val_mae": 0.9, "val_base_mae": 0.95, "val_user_cold_mae": 0.91,
+            "val_item_cold_mae": 0.89, "seconds": 2.0, "tasks_per_s": 100} for e in range(4)]
 
 
 class Page(html.parser.HTMLParser):
@@ -99,7 +100,8 @@ def test_figures_have_names_with_their_values(page):
     names = [svg["aria-label"] for svg in Page(page).svgs]
     assert any("0.651 at k=0, 0.701 at k=5, 0.742 at k=all" in name for name in names)
     assert any("Gain from adaptation in AUC: user-cold +0.091" in name for name in names)
-    assert any("from 1 to 0.25" in name for name in names)
+    assert any("training from 1 to 0.25" in name for name in names)
+    assert any("unadapted from 0.95 to 0.95; user-cold from 0.91 to 0.91" in name for name in names)
 
 
 def test_worse_than_baseline_is_said(tmp_path):

@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from tfmeta.data.task_set import STATES
 from trainer.report.result_rows import ResultRows, k_order, lower_is_better
 from trainer.report.words import metric_name, model_name, state_name
 
@@ -143,45 +144,54 @@ def gain_bars(rows: ResultRows, metric: str) -> str | None:
 
 
 def training_curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Draws one panel per quantity that training recorded, training and validation together.
+    """Draws the training loss and one panel per validation metric, over the epochs.
 
     Args:
-      history: one mapping an epoch: `epoch` and numbers; `val_x` and `validation_x` share a panel with `x`.
+      history: one mapping an epoch: `epoch`, `train_<name>`, and `val_<metric>` (adapted), `val_base_<metric>`
+        (unadapted), `val_<state>_<metric>`. Quantities of the machine (seconds, speed) are not drawn.
     """
-    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for number, line in enumerate(history):
-        for key, value in _flatten(line).items():
-            name, part = key, "training"
-            for prefix in ("validation_", "validation.", "val_", "val."):
-                if key.startswith(prefix):
-                    name, part = key.removeprefix(prefix), "validation"
-            for prefix in ("train_", "train.", "training_", "training."):
-                name = name.removeprefix(prefix)
-            if not re.search(r"epoch|second|time|step|batch|rate|patience|tasks|best|wall", name):
-                series.setdefault(name, {}).setdefault(part, []).append((line.get("epoch", number + 1), value))
-    panels = []
-    for name, parts in sorted(series.items(), key=lambda p: ("loss" not in p[0], p[0])):
-        if max(len(points) for points in parts.values()) < 2:
-            continue
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for number, record in enumerate(history):
+        for key, value in record.items():
+            match = _RECORDED.fullmatch(key)
+            if match and isinstance(value, int | float) and value == value:
+                series = _SERIES.get(match["part"] or match["set"]) or state_name(match["part"])
+                panel = panels.setdefault(match["metric"], {})
+                panel.setdefault(series, []).append((record.get("epoch", number + 1), float(value)))
+    return [_training_panel(metric, panel) for metric, panel in
+            sorted(panels.items(), key=lambda p: (p[0] != "loss", p[0])) if max(map(len, panel.values())) > 1]
 
-        def draw(figure: Figure, name=name, parts=parts) -> None:
-            axes = figure.subplots()
-            labels = []
-            for part, color in (("training", "#98a2b3"), ("validation", LEARNER[0])):
-                if part in parts:
-                    x, y = zip(*parts[part], strict=True)
-                    axes.plot(x, y, color=color, linewidth=2, marker="o" if len(x) < 30 else None, markersize=3)
-                    labels.append((y[-1], part, color if part == "validation" else MUTED, "normal"))
-            axes.set_title(metric_name(name))
-            axes.set_xlabel("epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            if len(labels) > 1:
-                _label_ends(axes, labels)
 
-        alt = f"{metric_name(name)} over the epochs: " + "; ".join(
-            f"{part} from {points[0][1]:.4g} to {points[-1][1]:.4g}" for part, points in parts.items())
-        panels.append(_svg(draw, size=(4.6, 2.7), alt=alt, key=f"training-{name}"))
-    return panels
+_RECORDED = re.compile(rf"(?P<set>train|val)_(?:(?P<part>base|{'|'.join(STATES)})_)?(?P<metric>.+)")
+_SERIES = {"train": "training", "val": "adapted", "base": "unadapted"}
+
+
+def _training_panel(metric: str, series: dict[str, list[tuple[float, float]]]) -> str:
+    states = [name for name in series if name not in _SERIES.values()]
+    if len(states) == 1:  # The mean over the states is that state.
+        series = {name: points for name, points in series.items() if name not in states}
+    colors = {"adapted": LEARNER[0], "unadapted": "#98a2b3", "training": LEARNER[0],
+              **dict(zip(states, REFERENCE, strict=False))}
+    where = "training" if set(series) == {"training"} else "validation"
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        labels = []
+        for name, points in series.items():
+            x, y = zip(*points, strict=True)
+            color, main = colors.get(name, MUTED), name in ("adapted", "training")
+            axes.plot(x, y, color=color, linewidth=2.4 if main else 1.3, marker="o" if len(x) < 30 else None,
+                      markersize=3.5 if main else 2.5, zorder=4 if main else 3)
+            labels.append((y[-1], name, color if color != "#98a2b3" else MUTED, "bold" if main else "normal"))
+        axes.set_title(f"{metric_name(metric)}, {where} tasks" if metric != "loss" else "Outer loss, training tasks")
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(labels) > 1:
+            _label_ends(axes, labels)
+
+    alt = f"{metric_name(metric)} of {where} tasks over the epochs: " + "; ".join(
+        f"{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}" for name, points in series.items())
+    return _svg(draw, size=(4.6, 2.9), alt=alt, key=f"training-{metric}")
 
 
 def _near(value: float, rows: ResultRows, state: str, metric: str, role: str) -> bool:
@@ -190,16 +200,6 @@ def _near(value: float, rows: ResultRows, state: str, metric: str, role: str) ->
     spread = max(values) - min(values)
     above = (role == "ceiling") != lower_is_better(metric)
     return abs(value - (max(values) if above else min(values))) <= 0.8 * spread
-
-
-def _flatten(line: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    flat = {}
-    for key, value in line.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-            flat[f"{prefix}{key}"] = float(value)
-    return flat
 
 
 def _label_ends(axes, labels: list[tuple[float, str, str, str]]) -> None:
