@@ -37,6 +37,19 @@ class Chunk:
         return len(self.rows) + len(self.malformed)
 
     @classmethod
+    def concat(cls, chunks: "list[Chunk]") -> "Chunk":
+        """Joins the chunks of one small file."""
+        places = [(chunk, i) for chunk in chunks for i in range(len(chunk.rows))]
+
+        def content(position: int) -> str:
+            chunk, i = places[position]
+            return chunk.content(i)
+
+        return cls(chunks[0].file, np.concatenate([c.rows for c in chunks]),
+                   {name: pa.concat_arrays([c.columns[name] for c in chunks]) for name in chunks[0].columns}, content,
+                   tuple(m for c in chunks for m in c.malformed))
+
+    @classmethod
     def from_table(cls, table: pa.Table | pa.RecordBatch, *, file: str, first_row: int) -> "Chunk":
         """Makes a chunk of consecutive rows of a table."""
         columns = {}

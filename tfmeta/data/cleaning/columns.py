@@ -1,6 +1,7 @@
 """Which columns a file must have."""
 
-from tfmeta.data.cleaning.chunk import Chunk
+from collections.abc import Iterable
+
 from tfmeta.data.schema import Schema
 from tfmeta.errors import DataError, suggest
 
@@ -34,9 +35,10 @@ def required_columns(schema: Schema, kind: str, *, users: bool = False, items: b
     return list(dict.fromkeys(columns))
 
 
-def check_columns(chunk: Chunk, required: list[str]) -> None:
-    """Raises DataError if the file of a chunk lacks a column."""
+def check_columns(file: str, present: Iterable[str], required: Iterable[str]) -> None:
+    """Raises DataError, with the nearest name, if a file lacks a column."""
+    present = list(present)
     for name in required:
-        if name not in chunk.columns:
-            raise DataError(f"File '{chunk.file}' requires column '{name}', received columns "
-                            f"{list(chunk.columns)}.{suggest(name, chunk.columns)} Correct the schema or the file.")
+        if name not in present:
+            raise DataError(f"File '{file}' requires column '{name}', received columns {present}."
+                            f"{suggest(name, present)} Correct the schema or the file.")

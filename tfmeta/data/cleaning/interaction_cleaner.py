@@ -35,7 +35,7 @@ class InteractionCleaner:
 
     def add(self, chunk: Chunk) -> None:
         """Checks a chunk; keeps the good rows, quarantines the others."""
-        check_columns(chunk, self._required)
+        check_columns(chunk.file, chunk.columns, self._required)
         self.read += chunk.read
         self._rejects.add_malformed("interactions", chunk)
         good = np.ones(len(chunk.rows), bool)

@@ -39,7 +39,7 @@ class SideCleaner:
 
     def add(self, chunk: Chunk) -> None:
         """Adds rows of a users or items file. The last row of an id counts, missing values in it too."""
-        check_columns(chunk, self._required)
+        check_columns(chunk.file, chunk.columns, self._required)
         self.read += chunk.read
         self._rejects.add_malformed(self._kind, chunk)
         ids, missing, bad = self.ids.read(chunk.columns[self.id_column], self.id_column)
