@@ -154,7 +154,7 @@ class TrainConfig:
     seed: int = 0
     model: dict = dataclasses.field(default_factory=lambda: {"name": "two_tower"})
     learner: dict = dataclasses.field(default_factory=lambda: {"name": "maml"})
-    sampler: TaskSamplerConfig = TaskSamplerConfig()
+    sampler: TaskSamplerConfig = dataclasses.field(default_factory=TaskSamplerConfig)
     optimizer: OptimizerConfig = OptimizerConfig()
     epochs: int = 20
     item_id_dropout: float = 0.0

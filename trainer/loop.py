@@ -21,7 +21,7 @@ from trainer.config import TrainConfig
 from trainer.early_stopping import EarlyStopping
 from trainer.history import TensorBoardWriter, write_history
 from trainer.nan_guard import check_finite
-from trainer.optimizer import build_optimizer, exempt_from_decay
+from trainer.optimizer import LearningRate, build_optimizer, exempt_from_decay
 from trainer.outer_step import OuterStep
 from trainer.run_directory import RunDirectory, build_from_config
 from trainer.train_result import TrainResult
@@ -84,9 +84,10 @@ class _Training:
         self._total = config.epochs * self._steps_per_epoch
         self._recommender = build_from_config(config, spec)
         tables = FeatureTables.from_prepared(prepared, feature_spec=spec)
+        self._schedule = LearningRate(config.optimizer, total_steps=self._total)
         self._optimizer = build_optimizer(
-            config.optimizer, variables=self._recommender.trainable_variables,
-            exempt=exempt_from_decay(self._recommender), total_steps=self._total)
+            config.optimizer, schedule=self._schedule, variables=self._recommender.trainable_variables,
+            exempt=exempt_from_decay(self._recommender))
         self._step = OuterStep(self._recommender, optimizer=self._optimizer, tables=tables,
                                clip_norm=config.optimizer.clip_norm, dropout=config.item_id_dropout,
                                seed=config.seed)
@@ -172,7 +173,7 @@ class _Training:
         return float(self._step.loss_sum) / max(1, int(self._step.tasks))
 
     def _learning_rate(self, step) -> float:
-        return float(self._optimizer._learning_rate(max(0, int(step))))
+        return float(self._schedule(max(0, int(step))))
 
     def _save(self) -> None:
         self._state.seconds = time.monotonic() - self._began

@@ -3,17 +3,18 @@
 import keras
 import tensorflow as tf
 
+from tfmeta import config as configs
 from trainer.config import OptimizerConfig
 
 
-def build_optimizer(config: OptimizerConfig, *, variables: list, exempt: list, total_steps: int):
+def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variables: list, exempt: list):
     """Returns a built Keras optimizer.
 
     Args:
       config: the section `optimizer`.
+      schedule: its learning rate.
       variables: trainable Keras variables, in a fixed order.
       exempt: those of them that no weight decay touches.
-      total_steps: outer steps of the whole run; the schedule ends there.
     """
     classes = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD,
                "adagrad": keras.optimizers.Adagrad, "rmsprop": keras.optimizers.RMSprop,
@@ -21,7 +22,7 @@ def build_optimizer(config: OptimizerConfig, *, variables: list, exempt: list, t
     options = {"momentum": config.momentum} if config.momentum else {}
     if config.weight_decay or config.name == "adamw":
         options["weight_decay"] = config.weight_decay
-    optimizer = classes[config.name](learning_rate=_WarmUpThenDecay(config, total_steps), **options)
+    optimizer = classes[config.name](learning_rate=schedule, **options)
     if config.weight_decay and exempt:
         optimizer.exclude_from_weight_decay(var_list=exempt)
     optimizer.build(variables)
@@ -37,13 +38,19 @@ def exempt_from_decay(recommender) -> list:
     return [v for v in recommender.trainable_variables if id(v) not in of_model or len(v.shape) < 2]
 
 
-class _WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then constant, a half cosine or an exponential down to `final_fraction` at the last step."""
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then constant, a half cosine or an exponential down to `final_fraction` at the last step.
 
-    def __init__(self, config: OptimizerConfig, total_steps: int):
+    Args:
+      config: the section `optimizer`.
+      total_steps: outer steps of the whole run.
+    """
+
+    def __init__(self, config: OptimizerConfig, *, total_steps: int):
         self.config, self.total_steps = config, total_steps
 
     def __call__(self, step):
+        """Returns the float32 learning rate at an outer step, from 0."""
         c = self.config
         step = tf.cast(tf.convert_to_tensor(step), tf.float32)
         rate = tf.constant(c.learning_rate, tf.float32)
@@ -60,4 +67,4 @@ class _WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         return rate
 
     def get_config(self):
-        return {"config": self.config, "total_steps": self.total_steps}
+        return {"config": configs.to_dict(self.config), "total_steps": self.total_steps}

@@ -8,6 +8,7 @@ from tfmeta.errors import ConfigError
 from tfmeta.metrics import ranking, rating
 from tfmeta.models.recommender import Recommender
 from trainer.config import ValidationConfig
+from trainer.evaluation.recommender_scorer import RecommenderScorer
 
 # Keeps the choice of tasks apart from every other draw of the same seed.
 _STREAM = 2
@@ -72,3 +73,24 @@ class Validation:
             states = self._tasks if prefix in ("val", "val_base") else [prefix.removeprefix("val_")]
             result[name] = float(np.mean([values[role, state, metric] for state in states]))
         return result
+
+    def _score(self, tasks: TaskSet) -> dict[str, np.ndarray]:
+        """Returns role -> `[T, Q]` scores in the label's own unit."""
+        adapted, base = RecommenderScorer(self._recommender, tables=self._tables,
+                                          batch_size=self._config.batch_size).score(tasks)
+        return {"adapted": adapted, "base": base}
+
+    def _measure(self, scores: np.ndarray, tasks: TaskSet) -> dict[str, float]:
+        label, query = self._label, (tasks.query_label, tasks.query_length)
+        values = {"auc": ranking.auc(scores, *query, threshold=label.threshold)}
+        if label.unit == "rating":
+            values["mae"] = rating.mae(scores, *query, minimum=label.minimum, maximum=label.maximum)
+        elif label.unit == "click":
+            values["logloss"] = rating.logloss(scores, *query, threshold=label.threshold)
+        return {name: _mean(value) for name, value in values.items()}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is defined; NaN where nothing is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
