@@ -34,7 +34,8 @@ class Validation:
 
     def __init__(self, tasks: TaskSet, *, recommender: Recommender, tables: FeatureTables, config: ValidationConfig,
                  seed: int):
-        self._recommender, self._tables, self._config = recommender, tables, config
+        self._config = config
+        self._scorer = RecommenderScorer(recommender, tables=tables, batch_size=config.batch_size)
         self._label = recommender.feature_spec.label
         for state in config.states or ():
             if len(tasks) and state not in tasks.states:
@@ -76,8 +77,7 @@ class Validation:
 
     def _score(self, tasks: TaskSet) -> dict[str, np.ndarray]:
         """Returns role -> `[T, Q]` scores in the label's own unit."""
-        adapted, base = RecommenderScorer(self._recommender, tables=self._tables,
-                                          batch_size=self._config.batch_size).score(tasks)
+        adapted, base = self._scorer.score_both(tasks)
         return {"adapted": adapted, "base": base}
 
     def _measure(self, scores: np.ndarray, tasks: TaskSet) -> dict[str, float]:

@@ -39,7 +39,7 @@ class ContentRidge(Baseline):
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:
         return [{"ridge": r, "saturation": s, "user_damping": u}
-                for r, s, u in itertools.product((10.0, 20.0, 40.0), (30.0, 1000.0), (3.0, 6.0))]
+                for r, s, u in itertools.product((3.0, 7.0, 15.0), (300.0, 3000.0), (2.0, 4.0))]
 
     def fit(self, prepared: PreparedData) -> Self:
         self._require_positive("ridge", "saturation", minimum=1e-9)

@@ -1,0 +1,1 @@
+"""Evaluation of learners against floors, tuned baselines and ceilings on fixed tasks."""

@@ -1,0 +1,91 @@
+"""Scores of a recommender for fixed tasks."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfmeta.data.feature_tables import FeatureTables
+from tfmeta.data.task_set import TaskSet
+from tfmeta.models.recommender import Recommender
+
+# Items encoded at once, and tasks whose items are encoded together.
+_ITEMS, _TASKS = 8192, 16384
+
+
+class RecommenderScorer:
+    """Adapts a recommender to each task's support and scores its query, by the code that training and export use.
+
+    The present weights are used at every call. Shapes are dynamic in the graph, so one trace serves all widths.
+
+    Args:
+      recommender: the model.
+      tables: features of the rows that tasks refer to.
+      name: in result rows.
+      selected: whether this is the learner chosen on validation.
+      batch_size: tasks adapted at once.
+
+    Attributes:
+      probability: whether scores are probabilities of relevance (clicks).
+      label_unit: whether scores are predictions in the label's own unit (ratings and clicks).
+    """
+
+    role = "learner"
+    uses_support = True
+    uses_history = False
+
+    def __init__(self, recommender: Recommender, *, tables: FeatureTables, name: str = "learner",
+                 selected: bool = False, batch_size: int = 256):
+        self.name, self.selected, self.batch_size = name, selected, batch_size
+        self.recommender, self.tables = recommender, tables
+        unit = recommender.feature_spec.label.unit
+        self.probability, self.label_unit = unit == "click", unit != "weight"
+        rows, labels = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
+        vector = tf.TensorSpec([None], tf.int32)
+        self._encode = tf.function(self._encode_items, input_signature=[vector])
+        self._score = None
+        self._signature = [vector, rows, labels, vector, rows]
+
+    def score(self, tasks: TaskSet) -> np.ndarray:
+        """Returns the adapted scores `[T, Q]` float64; entries of padding are arbitrary."""
+        return self.score_both(tasks)[0]
+
+    def score_both(self, tasks: TaskSet) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (adapted scores, unadapted scores), both `[T, Q]` float64; query labels are not read."""
+        adapted, base = np.zeros(tasks.query_item.shape), np.zeros(tasks.query_item.shape)
+        for start in range(0, len(tasks), _TASKS):
+            chosen = np.arange(start, min(start + _TASKS, len(tasks)))
+            part = tasks.select(chosen)
+            rows, index = np.unique(np.concatenate([part.support_item.ravel(), part.query_item.ravel()]),
+                                    return_inverse=True)
+            encoded = self._encode_all(rows.astype(np.int32))
+            support, query = np.split(index.astype(np.int32), [part.support_item.size])
+            support, query = support.reshape(part.support_item.shape), query.reshape(part.query_item.shape)
+            label = np.nan_to_num(part.support_label, nan=0.0)
+            order = np.argsort(part.support_length, kind="stable")
+            for first in range(0, len(order), self.batch_size):
+                batch = order[first:first + self.batch_size]
+                width = max(1, int(part.support_length[batch].max()))
+                values = self._adapt_and_score(encoded)(
+                    part.user_row[batch], support[batch, :width], label[batch, :width],
+                    part.support_length[batch], query[batch], encoded)
+                for target, value in zip((adapted, base), values, strict=True):
+                    target[chosen[batch], :query.shape[1]] = value.numpy()
+        return adapted, base
+
+    def _encode_items(self, rows: tf.Tensor) -> tf.Tensor:
+        return self.recommender.encode_item(self.tables.item(rows))
+
+    def _encode_all(self, rows: np.ndarray) -> tf.Tensor:
+        """Encodes item rows in chunks: `[N]` -> `[N, Di]`."""
+        return tf.concat([self._encode(rows[i:i + _ITEMS]) for i in range(0, len(rows), _ITEMS)], axis=0)
+
+    def _adapt_and_score(self, encoded: tf.Tensor) -> tf.types.experimental.GenericFunction:
+        if self._score is None:
+            table = tf.TensorSpec([None, encoded.shape[-1]], encoded.dtype)
+            self._score = tf.function(self._adapt_and_score_batch, input_signature=[*self._signature, table])
+        return self._score
+
+    def _adapt_and_score_batch(self, user_row, support, label, length, query, encoded):
+        user = self.recommender.encode_user(self.tables.user(user_row), tasks=tf.shape(user_row)[0])
+        return self.recommender.adapt_and_score(
+            user, support_item=tf.gather(encoded, support), support_label=label, support_length=length,
+            query_item=tf.gather(encoded, query))
