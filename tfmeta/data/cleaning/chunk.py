@@ -39,11 +39,11 @@ class Chunk:
     @classmethod
     def concat(cls, chunks: "list[Chunk]") -> "Chunk":
         """Joins the chunks of one small file."""
-        places = [(chunk, i) for chunk in chunks for i in range(len(chunk.rows))]
+        starts = np.cumsum([0] + [len(chunk.rows) for chunk in chunks])
 
         def content(position: int) -> str:
-            chunk, i = places[position]
-            return chunk.content(i)
+            i = int(np.searchsorted(starts, position, side="right")) - 1
+            return chunks[i].content(position - int(starts[i]))
 
         return cls(chunks[0].file, np.concatenate([c.rows for c in chunks]),
                    {name: pa.concat_arrays([c.columns[name] for c in chunks]) for name in chunks[0].columns}, content,
