@@ -55,10 +55,14 @@ class PreparedData:
         if not filesystem.exists(manifest):
             raise DataError(f"'{self.path}' is not a prepared directory: it has no {MANIFEST}. "
                             "Create one with 'tfmeta data prepare'.")
-        self.manifest = json.loads(filesystem.read_text(manifest))
-        if self.manifest.get("format") != FORMAT:
-            raise DataError(f"'{self.path}' requires format {FORMAT}, received "
-                            f"{self.manifest.get('format')!r}. Prepare the data again with this version.")
+        try:
+            self.manifest = json.loads(filesystem.read_bytes(manifest))
+        except ValueError as error:
+            raise DataError(f"'{manifest}' is not valid JSON: {error}. Prepare the data again.") from None
+        received = self.manifest.get("format") if isinstance(self.manifest, dict) else self.manifest
+        if received != FORMAT:
+            raise DataError(f"'{self.path}' requires format {FORMAT}, received {received!r}. Prepare the data "
+                            "again with this version.")
         if verify:
             self._verify()
 

@@ -75,6 +75,8 @@ def open_file(path: str, mode: str = "rb"):
         gfile = _gfile()
         if "r" in mode and not gfile.exists(path):
             raise DataError(f"File '{path}' does not exist.")
+        if "w" in mode and str(path).startswith("ram://") and gfile.exists(path):
+            gfile.remove(path)  # TensorFlow's memory file system appends where others truncate.
         return gfile.GFile(path, mode)
     try:
         return open(path, mode, encoding=None if "b" in mode else "utf-8")
@@ -96,7 +98,7 @@ def read_text(path: str) -> str:
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a file whole: locally through a synced sibling and a rename, so a reader never sees a part."""
     if is_remote(path):
-        with _gfile().GFile(path, "wb") as file:
+        with open_file(path, "wb") as file:
             file.write(data)
         return
     sibling = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
@@ -163,7 +165,11 @@ def atomic_directory(path: str, *, overwrite: bool = False, last: tuple[str, ...
             yield local
             if overwrite and exists(path):
                 remove_tree(path)
-            copy_tree(local, path, last=last)
+            try:
+                copy_tree(local, path, last=last)
+            except BaseException:
+                remove_tree(path)
+                raise
         return
     parent = os.path.dirname(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
@@ -177,8 +183,12 @@ def atomic_directory(path: str, *, overwrite: bool = False, last: tuple[str, ...
             # An empty directory is replaced by the rename; a full one moves aside first.
             old = f"{sibling}.old"
             os.rename(path, old)
-            os.rename(sibling, path)
-            shutil.rmtree(old)
+            try:
+                os.rename(sibling, path)
+            except BaseException:
+                os.rename(old, path)
+                raise
+            remove_tree(old)
         else:
             os.rename(sibling, path)
         _sync(parent)
