@@ -1,0 +1,164 @@
+"""Exports a recommender as a SavedModel that stock TensorFlow Serving hosts."""
+
+import hashlib
+import json
+import os
+from typing import Literal
+
+import pandas as pd
+import tensorflow as tf
+
+from export import golden, metadata, warmup
+from export.items.catalogue_items import CatalogueItems, catalogue_ids
+from export.items.request_items import RequestItems
+from export.saved_model import ServingModule
+from export.signatures import DEFAULT_SIGNATURES, ITEM_FEATURES, SIGNATURES
+from export.signatures.context import SignatureContext
+from export.verify import require_passed, verify
+from tfmeta.config import require
+from tfmeta.data.feature_transform import FeatureTransform
+from tfmeta.data.raw_columns import raw_columns
+from tfmeta.errors import DataError, ExportError
+from tfmeta.io import filesystem
+from tfmeta.models.recommender import Recommender
+from tfmeta.serving.model_versions import list_versions
+
+SUPPORT_BOUND = 100
+LAYOUTS = ("versioned", "flat")
+EXTRAS = "assets.extra"
+# Allowed difference between the served graph and the recommender, by compute dtype, relative to 1 + |score|.
+_TOLERANCE = {"float32": 1e-4, "float64": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
+
+
+def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: str, version: int | None = None,
+                 item_features: Literal["catalogue", "request"] = "catalogue",
+                 default_signature: Literal["score", "adapt_and_score"] = "score",
+                 layout: Literal["versioned", "flat"] = "versioned", support_bound: int = SUPPORT_BOUND,
+                 check: bool = True, run: dict | None = None) -> str:
+    """Writes `MODEL_BASE/<version>/`, verified, or nothing.
+
+    On a local disk the directory appears by a rename; on other file systems `saved_model.pb` is written last. A
+    server that polls the base path never sees half a model.
+
+    Args:
+      recommender: with its trained weights.
+      items: the raw catalogue, one row an item: the column `item_id` and the item features (`PreparedData.items`).
+      model_base: base path, on any file system; with layout `flat` the model's own directory.
+      version: version number; None takes the one after the highest.
+      item_features: `catalogue` encodes the items at export, and a request carries ids only; with `request` it
+        carries the features.
+      default_signature: what `serving_default` is.
+      layout: `versioned` or `flat`.
+      support_bound: support rows kept per task, the last ones.
+      check: verify in a second process before the directory appears.
+      run: `run`, `training_config` and `metrics` of a training run, for the metadata.
+
+    Returns:
+      the model's directory.
+
+    Raises:
+      ConfigError: if an option is not one of those above.
+      ExportError: if the version exists, the catalogue cannot be used, or verification fails.
+    """
+    require(item_features in ITEM_FEATURES, "item_features", f"one of {ITEM_FEATURES}", item_features)
+    require(default_signature in DEFAULT_SIGNATURES, "default_signature", f"one of {DEFAULT_SIGNATURES}",
+            default_signature)
+    require(layout in LAYOUTS, "layout", f"one of {LAYOUTS}", layout)
+    require(isinstance(support_bound, int) and support_bound >= 1, "support_bound", "at least 1", support_bound)
+    target = _target(str(model_base).rstrip("/"), version, layout)
+    existed = filesystem.exists(target)
+    try:
+        with filesystem.atomic_directory(target, last=("saved_model.pb",)) as directory:
+            # On the processor, like the server, whatever device trained the model.
+            with tf.device("/CPU:0"):
+                _write(directory, recommender, items=items, item_features=item_features, run=run or {},
+                       default_signature=default_signature, support_bound=support_bound,
+                       model_name=filesystem.basename(str(model_base)))
+            if check:
+                require_passed(target, verify(directory))
+            hashes = _hashes(directory)
+        if filesystem.is_remote(target):
+            _compare(target, hashes)
+    except BaseException as error:
+        if filesystem.is_remote(target) and not existed:
+            filesystem.remove_tree(target)
+        if isinstance(error, DataError) and existed:
+            raise ExportError(str(error)) from None
+        raise
+    return target
+
+
+def _target(model_base: str, version: int | None, layout: str) -> str:
+    if layout == "flat":
+        if version is not None:
+            raise ExportError(f"Layout 'flat' has no versions, received version {version}. Leave it out, or use "
+                              "layout 'versioned'.")
+        return model_base
+    known = list_versions(model_base)
+    if version is None:
+        return filesystem.join(model_base, str(max(known, default=0) + 1))
+    if version < 1:
+        raise ExportError(f"A version requires a number of at least 1, received {version}.")
+    if version in known:
+        raise ExportError(f"Version {version} exists already in '{model_base}'. Versions are never overwritten: "
+                          f"choose another, or leave it out for {max(known) + 1}.")
+    return filesystem.join(model_base, str(version))
+
+
+def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, item_features: str, run: dict,
+           default_signature: str, support_bound: int, model_name: str) -> None:
+    spec = recommender.feature_spec
+    ids = catalogue_ids(recommender, items)
+    source = CatalogueItems(recommender, items) if item_features == "catalogue" else RequestItems(recommender)
+    context = SignatureContext(recommender=recommender, users=FeatureTransform(spec.user_features), items=source,
+                               support_bound=support_bound)
+    ServingModule(context, default_signature=default_signature).save(directory)
+
+    extras = os.path.join(directory, EXTRAS)
+    os.makedirs(extras, exist_ok=True)
+    cases = golden.GoldenRequests(recommender, items, item_features=item_features, support_bound=support_bound).cases()
+    tolerance = _TOLERANCE.get(recommender.model.compute_dtype, 1e-4)
+    filesystem.write_bytes(os.path.join(extras, golden.FILE), golden.to_bytes(cases, tolerance=tolerance))
+    warmup.write_warmup(
+        os.path.join(extras, warmup.FILE), model_name=model_name, feature_spec=spec, item_features=source.features,
+        catalogue=raw_columns(items, source.features, rename={spec.item_id.name: "item_id"}),
+        signatures=tuple(SIGNATURES), default_signature=default_signature, support_width=support_bound)
+    by_id = item_features == "catalogue"
+    described = metadata.describe(
+        recommender, signatures=_signatures(cases, default_signature), item_features=item_features,
+        support_bound=support_bound, default_signature=default_signature, run=run,
+        catalogue_size=len(ids) if by_id else None,
+        catalogue_sha256=hashlib.sha256("\0".join(map(str, ids.tolist())).encode()).hexdigest() if by_id else None)
+    filesystem.write_text(os.path.join(extras, "feature_spec.json"), spec.to_json())
+    filesystem.write_text(os.path.join(extras, "export.json"),
+                          json.dumps(described, indent=2, sort_keys=True, allow_nan=False))
+    filesystem.write_text(os.path.join(extras, "MODEL_CARD.md"), metadata.model_card(described))
+
+
+def _signatures(cases: list[golden.GoldenCase], default_signature: str) -> dict:
+    """Describes inputs and outputs; every signature has a golden case."""
+    described = {}
+    for case in cases:
+        described.setdefault(case.signature, {
+            part: {name: {"dtype": "string" if value.dtype == object else value.dtype.name,
+                          "shape": _free_shape(name, value.shape)}
+                   for name, value in sorted(values.items())}
+            for part, values in (("inputs", case.inputs), ("outputs", case.outputs))})
+    return {"serving_default": described[default_signature], **described}
+
+
+def _free_shape(name: str, shape: tuple[int, ...]) -> list[int | None]:
+    free = 2 if name.startswith(("query_", "support_")) or name.endswith("scores") else 1
+    return [None if axis < free else size for axis, size in enumerate(shape)]
+
+
+def _hashes(directory: str) -> dict[str, str]:
+    return {name: hashlib.sha256(filesystem.read_bytes(filesystem.join(directory, name))).hexdigest()
+            for name in filesystem.walk(directory)}
+
+
+def _compare(target: str, hashes: dict[str, str]) -> None:
+    copied = _hashes(target)
+    for name in sorted(set(hashes) | set(copied)):
+        if hashes.get(name) != copied.get(name):
+            raise ExportError(f"File '{name}' of '{target}' differs from what was written. Export again.")

@@ -1,0 +1,35 @@
+"""What every signature is built from."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from export.items.item_source import ItemSource
+from tfmeta.data.feature_spec import FeatureSpec
+from tfmeta.data.feature_transform import FeatureTransform
+from tfmeta.models.recommender import Recommender
+
+
+@dataclasses.dataclass(frozen=True)
+class SignatureContext:
+    """The parts of an exported graph.
+
+    Attributes:
+      recommender: with its trained weights.
+      users: transform of the raw user features.
+      items: what the item inputs are and how they become representations.
+      support_bound: support rows kept per task, the last ones.
+    """
+
+    recommender: Recommender
+    users: FeatureTransform
+    items: ItemSource
+    support_bound: int
+
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        return self.recommender.feature_spec
+
+    def encode_user(self, raw: dict[str, tf.Tensor], tasks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns (`[B, Du]`, bool `[B]` or None: a non-finite feature was replaced)."""
+        return self.recommender.encode_user(self.users(raw), tasks=tasks), self.users.non_finite(raw, leading_rank=1)
