@@ -50,10 +50,10 @@ def test_same_bytes_as_tensorflow(typed):
         proto = wire.TensorProto()
         tensor_codec.encode(array, proto, typed=typed)
         theirs = tensor_pb2.TensorProto.FromString(proto.SerializeToString())
-        np.testing.assert_array_equal(tf.make_ndarray(theirs), array.astype(object) if array.dtype.kind == "S" else array)
-        ours = tensor_codec.decode(wire.TensorProto.FromString(
-            tf.make_tensor_proto(array.astype(object) if array.dtype.kind == "S" else array).SerializeToString()))
-        np.testing.assert_array_equal(ours, array.astype(object) if array.dtype.kind == "S" else array)
+        array = array.astype(object) if array.dtype.kind == "S" else array
+        np.testing.assert_array_equal(tf.make_ndarray(theirs), array)
+        ours = tensor_codec.decode(wire.TensorProto.FromString(tf.make_tensor_proto(array).SerializeToString()))
+        np.testing.assert_array_equal(ours, array)
 
 
 def test_fewer_values_than_elements_repeat_the_last():
