@@ -27,7 +27,10 @@ class FastDenseStack(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         self._activation = keras.activations.get(activation)
         self._slow = {}
-        width = input_width
+        # A side without features has no input. oneDNN aborts the process on a fused product over zero units, so
+        # such a stack reads one column of zeros instead.
+        self._no_input = input_width == 0
+        width = max(1, input_width)
         for index, units in enumerate(widths):
             for part, shape in (("kernel", (width, units)), ("bias", (units,))):
                 key = f"{name}_{index}_{part}"
@@ -59,6 +62,8 @@ class FastDenseStack(keras.layers.Layer):
           `[..., output_width]` in the compute dtype.
         """
         hidden = tf.cast(inputs, self.compute_dtype)
+        if self._no_input:
+            hidden = tf.zeros(tf.concat([tf.shape(inputs)[:-1], [1]], axis=0), self.compute_dtype)
         weights = fast if fast is not None else self._slow
         for index in range(self._layers_count):
             kernel = tf.cast(tf.convert_to_tensor(weights[f"{self.name}_{index}_kernel"]), self.compute_dtype)
