@@ -41,7 +41,7 @@ def segments(values, length):
 def test_every_row_is_counted_once_and_cells_are_pure():
     rows = make_rows()
     split = draw_split(SplitConfig(), **rows)
-    counts = split.row_counts(user_row=rows["user_row"], item_row=rows["item_row"])
+    counts = split.row_counts(user_row=rows["user_row"], item_row=rows["item_row"], config=SplitConfig())
     total = counts["train"] + sum(sum(counts[p].values()) for p in ("test", "validation", "unused"))
     assert total == len(rows["user_row"])
     assert sum(sum(c.values()) for c in counts["cells"].values()) == total
@@ -310,7 +310,7 @@ def test_any_data_is_split_without_losing_a_row(users, items, density, mode, que
         split = draw_split(settings_, **rows)
     except DataError:
         return
-    counts = split.row_counts(user_row=rows["user_row"], item_row=rows["item_row"])
+    counts = split.row_counts(user_row=rows["user_row"], item_row=rows["item_row"], config=settings_)
     assert counts["train"] + sum(sum(counts[p].values()) for p in ("test", "validation", "unused")) == len(
         rows["user_row"]
     )

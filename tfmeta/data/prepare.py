@@ -88,7 +88,7 @@ def prepare(
         "vocabulary": config.to_dict(vocabulary),
         "users": partition_counts(parts.user_partition, rows["user_row"], parts.train),
         "items": partition_counts(parts.item_partition, rows["item_row"], parts.train),
-        "rows": parts.row_counts(**rows),
+        "rows": parts.row_counts(**rows, config=split),
         "tasks": {part: task_counts(getattr(parts, part)) for part in ("test", "validation")},
         "vocabulary_sizes": {f.name: len(f.vocabulary) for f in features if f.vocabulary is not None},
         "label": config.to_dict(spec.label),

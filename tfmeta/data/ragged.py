@@ -15,6 +15,10 @@ def pad(values: np.ndarray, length: np.ndarray, *, fill, dtype) -> np.ndarray:
     Returns:
       `[T, max(1, longest)]`.
     """
-    padded = np.full((len(length), max(1, int(length.max(initial=0)))), fill, dtype)
-    padded[np.arange(padded.shape[1])[None, :] < length[:, None]] = values
+    length = np.asarray(length, np.int64)
+    width = max(1, int(length.max(initial=0)))
+    padded = np.full((len(length), width), fill, dtype)
+    # Each value's own place: a mask of the padded shape would cost more than the lists where one of them is long.
+    start = np.arange(len(length)) * width - (np.cumsum(length) - length)
+    padded.reshape(-1)[np.repeat(start, length) + np.arange(length.sum())] = values
     return padded

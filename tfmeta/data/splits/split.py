@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from tfmeta.data.split_config import SplitConfig
 from tfmeta.data.splits.task_rows import TaskRows
 
 PARTITIONS = ("warm", "validation", "cold")
@@ -34,8 +35,12 @@ class Split:
     validation: TaskRows
     test: TaskRows
 
-    def row_counts(self, *, user_row: np.ndarray, item_row: np.ndarray) -> dict:
+    def row_counts(self, *, user_row: np.ndarray, item_row: np.ndarray, config: SplitConfig) -> dict:
         """Counts every interaction exactly once by its use.
+
+        Args:
+          user_row, item_row: `[N]` rows of the interactions.
+          config: what the split was made with, for the reasons.
 
         Returns:
           `{"train", "test": {state: n}, "validation": {state: n}, "unused": {reason: n}, "cells"}`; the
@@ -57,6 +62,9 @@ class Split:
             "cells": cells,
         }
         counts["test"]["warm"] = int(self.withheld.sum())
+        bounds = f"{config.min_interactions} to {config.max_interactions or 'any number of'} interactions"
+        reasons = {"test": f"user without {bounds} there" if config.tasks is None else "not in the tasks file",
+                   "validation": f"user without {bounds} there"}
         for part, masks in (
             ("test", test_cells(users, items)),
             ("validation", validation_cells(users, items, self.withheld)),
@@ -68,7 +76,7 @@ class Split:
             for state, mask in masks.items():
                 counts[part][state] = int((mask & used).sum())
                 if missed := int((mask & ~used).sum()):
-                    counts["unused"][f"{part} {state}: in no task"] = missed
+                    counts["unused"][f"{part} {state}: {reasons[part]}"] = missed
         return counts
 
 
