@@ -19,8 +19,9 @@ class ContentRidge(Baseline):
     """Damped biases whose item prior is a ridge regression on item features.
 
     The regression predicts each trained item's bias from its features, weighted by `n / (n + saturation)` for `n`
-    interactions: a large saturation fits the interactions, a small one the items. Items with few interactions shrink towards the prediction, an item without any has
-    it as its bias. The user's bias comes from the support, cold items included.
+    interactions: a large saturation fits the interactions, a small one the items. Items with few interactions shrink
+    towards the prediction, an item without any has it as its bias. The user's bias comes from the support, cold items
+    included.
 
     Attributes:
       ridge: penalty of the content weights, in items of mean weight.
@@ -29,10 +30,10 @@ class ContentRidge(Baseline):
       user_damping: interactions' worth of shrinkage of a user's bias towards 0.
     """
 
-    ridge: float = 20.0
-    saturation: float = 1000.0
+    ridge: float = 7.0
+    saturation: float = 3000.0
     item_damping: float = 5.0
-    user_damping: float = 5.0
+    user_damping: float = 4.0
 
     name: ClassVar[str] = "content_ridge"
 
