@@ -17,9 +17,9 @@ def row(model, role, k, metric, value, state="user_cold", **more):
 
 
 ROWS = [
-    row("random", "floor", "all", "auc", 0.4987), row("perfect", "ceiling", "all", "auc", 1.0),
+    row("random", "floor", "all", "auc", 0.4987), row("perfect_order", "ceiling", "all", "auc", 1.0),
     row("item_mean", "reference", "all", "auc", 0.6123),
-    row("als", "reference", "all", "auc", 0.7344, low=0.7, high=0.8),
+    row("als_fold_in", "reference", "all", "auc", 0.7344, low=0.7, high=0.8),
     row("maml", "learner", 0, "auc", 0.6511), row("maml", "learner", 5, "auc", 0.7011),
     row("maml", "learner", "all", "auc", 0.7422, low=0.73, high=0.7555, selected=True),
     row("random", "floor", "all", "mae", 1.35), row("item_mean", "reference", "all", "mae", 0.801),
@@ -105,7 +105,7 @@ def test_figures_have_names_with_their_values(page):
 
 
 def test_worse_than_baseline_is_said(tmp_path):
-    rows = [row("als", "reference", "all", "mae", 0.7), row("maml", "learner", 0, "mae", 0.75),
+    rows = [row("als_fold_in", "reference", "all", "mae", 0.7), row("maml", "learner", 0, "mae", 0.75),
             row("maml", "learner", "all", "mae", 0.78)]
     write_report(str(tmp_path / "r.html"), rows=rows)
     text = (tmp_path / "r.html").read_text("utf-8")
@@ -123,6 +123,17 @@ def test_gain_is_the_difference_where_none_is_recorded():
     table = ResultRows.of([row("m", "learner", 0, "mae", 0.8), row("m", "learner", 5, "mae", 0.75)])
     assert table.gain("user_cold", "m", "mae")["value"] == pytest.approx(-0.05)
     assert table.gain("user_cold", "m", "auc") is None
+
+
+def test_share_of_the_attainable():
+    def share(metric, zero, last, best):
+        return ResultRows.of([row("m", "learner", 0, metric, zero), row("m", "learner", "all", metric, last),
+                              row("synthetic_fold_in", "ceiling", "all", metric, best)]).recovered("user_cold", "m", metric)
+
+    assert share("auc", 0.6, 0.7, 0.8) == pytest.approx(0.5)
+    assert share("mae", 0.8, 0.65, 0.6) == pytest.approx(0.75)
+    assert share("auc", 0.6, 0.5, 0.8) == pytest.approx(-0.5)
+    assert share("mae", 0.6, 0.5, 0.7) is None
 
 
 def test_best_follows_the_direction_of_the_metric():

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from tfmeta.data.task_set import STATES
-from trainer.report.result_rows import ResultRows, k_order, lower_is_better
+from tfmeta.metrics import lower_is_better
+from trainer.report.result_rows import ATTAINABLE, ResultRows, k_order
 from trainer.report.words import metric_name, model_name, state_name
 
 INK, MUTED, GRID = "#1b2330", "#667085", "#e4e7ec"
@@ -68,6 +69,11 @@ def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
             else:
                 axes.axhline(last["value"], color=color, linewidth=1.3, linestyle=(0, (4, 2)))
             labels.append((last["value"], model_name(last["model"]), color, "normal"))
+        attainable = [r for r in rows.curve(state, ATTAINABLE, metric) if str(r["k"]) in position]
+        if attainable:
+            axes.plot([position[str(r["k"])] for r in attainable], [r["value"] for r in attainable], color=MUTED,
+                      linewidth=1.3, linestyle=":")
+            labels.append((attainable[-1]["value"], model_name(ATTAINABLE), MUTED, "normal"))
         for role, style in (("floor", ":"), ("ceiling", ":")):
             best = rows.best(state, role, metric)
             if best is None:

@@ -7,13 +7,15 @@ from typing import Any
 
 from tfmeta.data.task_set import STATES
 from tfmeta.errors import DataError
+from tfmeta.metrics import lower_is_better
 
 REQUIRED = ("state", "model", "role", "k", "metric", "value")
 ROLES = ("floor", "reference", "learner", "ceiling")
-LOWER_IS_BETTER = ("mae", "mae_median", "rmse", "rmse_pooled", "logloss")
 # The order of columns and panels; what is not named here follows in alphabetical order.
-METRIC_ORDER = ("auc", "ndcg@5", "mae", "rmse", "ndcg_linear@5", "logloss", "accuracy", "precision@5", "recall@5",
-                "f1@5", "mrr", "hit@5", "recall@20", "ndcg@20", "rmse_pooled", "mae_median")
+METRIC_ORDER = ("auc", "ndcg@5", "mae", "rmse", "logloss", "ndcg_linear@5", "mrr", "accuracy", "precision@5",
+                "recall@5", "f1@5", "hit@5", "recall@20", "ndcg@20", "rmse_pooled", "mae_median")
+# The ceiling that knows how synthetic data were made, and sees the same support rows as the learner.
+ATTAINABLE = "synthetic_fold_in"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class ResultRows:
             if row["role"] not in ROLES:
                 raise DataError(f"Evaluation row {number} requires a role of {', '.join(ROLES)}, received "
                                 f"{row['role']!r}.")
-            if row["value"] is None or not math.isfinite(row["value"]):
+            if row["metric"] in ("mse", "gain_mse") or row["value"] is None or not math.isfinite(row["value"]):
                 continue
             groups.setdefault((row["state"], row["model"], str(row["k"]), row["metric"]), []).append(dict(row))
         return cls(tuple(_reduce(group) for group in groups.values()))
@@ -85,6 +87,18 @@ class ResultRows:
         rows = [r for r in rows if r is not None]
         return (min if lower_is_better(metric) else max)(rows, key=lambda r: r["value"]) if rows else None
 
+    def recovered(self, state: str, model: str, metric: str) -> float | None:
+        """The share of the distance from a model's unadapted value to the attainable one that adaptation closes.
+
+        None where the data are not synthetic, or nothing is to be gained.
+        """
+        curve, attainable = self.curve(state, model, metric), self.last(state, ATTAINABLE, metric)
+        if len(curve) < 2 or k_order(curve[0]["k"]) != 0 or attainable is None:
+            return None
+        distance = attainable["value"] - curve[0]["value"]
+        better = distance < 0 if lower_is_better(metric) else distance > 0
+        return (curve[-1]["value"] - curve[0]["value"]) / distance if better else None
+
     def gain(self, state: str, model: str, metric: str) -> dict[str, Any] | None:
         """Adapted (most support) minus unadapted (k = 0): the recorded row, else the difference; or None."""
         recorded = self.last(state, model, f"gain_{metric}")
@@ -100,10 +114,6 @@ class ResultRows:
 def k_order(k: Any) -> float:
     """A number to sort `k` by; `all` and none come last."""
     return math.inf if k in ("all", None, "") else float(k)
-
-
-def lower_is_better(metric: str) -> bool:
-    return metric.removeprefix("gain_") in LOWER_IS_BETTER
 
 
 def _reduce(group: list[dict]) -> dict:

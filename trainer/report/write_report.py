@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.resources
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from tfmeta import __version__
 from tfmeta.errors import RunError
 from tfmeta.io import filesystem
-from trainer.report.result_rows import ResultRows, k_order, lower_is_better
+from tfmeta.metrics import lower_is_better
+from trainer.report.result_rows import ATTAINABLE, ResultRows, k_order
 from trainer.report.words import metric_name, model_name, state_name
 
 _PANELS = ("auc", "ndcg@5", "mae")
@@ -84,23 +86,38 @@ def write_run_report(run: str, *, path: str | None = None, title: str | None = N
     if not filesystem.exists(evaluation):
         raise RunError(f"A report requires an evaluated run, and '{evaluation}' does not exist. "
                        f"Evaluate it first: tfmeta evaluate --run {run}")
+    # The committed form keeps some metrics at a few k only; the Parquet file beside it has all rows.
+    everything = filesystem.join(run, "evaluation_rows.parquet")
+    if filesystem.exists(everything):
+        import pandas as pd
+
+        frame = pd.read_parquet(io.BytesIO(filesystem.read_bytes(everything)))
+        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        for row in rows:
+            row["k"] = row["k"] if row["k"] == "all" else int(row["k"])
+    else:
+        rows = json.loads(filesystem.read_text(evaluation))["rows"]
     history_path = filesystem.join(run, "history.jsonl")
     lines = filesystem.read_text(history_path).splitlines() if filesystem.exists(history_path) else []
     return write_report(path or filesystem.join(run, "report.html"),
-                        rows=json.loads(filesystem.read_text(evaluation))["rows"],
+                        rows=rows,
                         history=[json.loads(line) for line in lines if line.strip()],
                         title=title or f"Evaluation of {filesystem.basename(run)}", facts=facts,
                         synthetic=synthetic)
 
 
 def _lines(table: ResultRows, state: str) -> list[dict[str, Any]]:
-    """The table of one state: floor, baselines, learners at each k, ceiling; the best of each column is marked."""
+    """The table of one state: floor, baselines, learners at each k with their gain, ceiling.
+
+    All but learners are shown with the most support. The best of each column is marked.
+    """
     metrics = table.metrics(state)
     lines = []
     for role in ("floor", "reference", "learner", "ceiling"):
         for model in table.models(state, role):
             rows = table.select(state=state, model=model, role=role)
-            for k in sorted({r["k"] for r in rows}, key=k_order):
+            known = sorted({r["k"] for r in rows}, key=k_order)
+            for k in known if role == "learner" else known[-1:]:
                 at_k = [r for r in rows if r["k"] == k]
                 by_metric = {r["metric"]: r for r in at_k}
                 if not any(m in by_metric for m in metrics):
@@ -113,6 +130,10 @@ def _lines(table: ResultRows, state: str) -> list[dict[str, Any]]:
                     "features": next((r["features"] for r in at_k if r.get("features")), ""),
                     "users": next((r["users"] for r in at_k if r.get("users") is not None), ""),
                     "cells": [by_metric.get(m) for m in metrics], "best": [False] * len(metrics)})
+            gains = [table.gain(state, model, m) for m in metrics] if role == "learner" else []
+            if any(gains):
+                lines.append({**lines[-1], "role": "gain", "role_name": "gain", "cells": gains,
+                              "best": [False] * len(metrics)})
     for column, metric in enumerate(metrics):
         scored = [line for line in lines if line["role"] in ("reference", "learner") and line["cells"][column]]
         if scored:
@@ -135,13 +156,17 @@ def _summary(table: ResultRows, metric: str) -> dict[str, Any] | None:
             "state": state_name(state), "users": learner.get("users"), "model": model_name(learners[0]),
             "floor": table.best(state, "floor", metric), "reference": table.best(state, "reference", metric),
             "unadapted": first if k_order(first["k"]) == 0 else None, "learner": learner,
-            "gain": table.gain(state, learners[0], metric), "ceiling": table.best(state, "ceiling", metric)})
+            "gain": table.gain(state, learners[0], metric),
+            "attainable": table.last(state, ATTAINABLE, metric),
+            "recovered": table.recovered(state, learners[0], metric),
+            "ceiling": table.best(state, "ceiling", metric)})
     for line in lines:
         if line["reference"]:
             line["reference"] = {**line["reference"], "model": model_name(line["reference"]["model"])}
     if not lines:
         return None
-    return {"metric": metric_name(metric), "lower": lower_is_better(metric), "lines": lines}
+    return {"metric": metric_name(metric), "lower": lower_is_better(metric), "lines": lines,
+            "attainable": any(line["attainable"] for line in lines)}
 
 
 def _sentences(table: ResultRows, metric: str) -> list[str]:
@@ -160,6 +185,9 @@ def _sentences(table: ResultRows, metric: str) -> list[str]:
         if gain:
             text += f", {gain['value']:+.3f} against itself unadapted"
         best = table.best(state, "reference", metric)
+        share = table.recovered(state, learners[0], metric)
+        if share is not None:
+            text += f", {share:.0%} of the way to the best that anybody could do with them"
         if best:
             ahead = sign * (last["value"] - best["value"])
             text += (f"; it is {abs(ahead):.3f} {'ahead of' if ahead > 0 else 'behind'} the strongest baseline, "
