@@ -7,6 +7,13 @@ from tfmeta.data.task_batch import IndexedTaskBatch, TaskBatch
 from tfmeta.models.recommender import Recommender
 from trainer.item_id_dropout import item_id_dropout, task_keys
 
+BATCH_SPEC = IndexedTaskBatch(
+    user_row=tf.TensorSpec([None], tf.int32),
+    support_row=tf.TensorSpec([None, None], tf.int32), support_label=tf.TensorSpec([None, None], tf.float32),
+    support_length=tf.TensorSpec([None], tf.int32),
+    query_row=tf.TensorSpec([None, None], tf.int32), query_label=tf.TensorSpec([None, None], tf.float32),
+    query_length=tf.TensorSpec([None], tf.int32))
+
 
 class OuterStep:
     """Gathers features, adapts, differentiates and updates; one compiled function.
@@ -41,7 +48,9 @@ class OuterStep:
         self.failed_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="failed_step")
         self.failed_loss = tf.Variable(0.0, dtype=tf.float32, trainable=False, name="failed_loss")
         self.failed_norm = tf.Variable(0.0, dtype=tf.float32, trainable=False, name="failed_norm")
-        self._run = tf.function(self._outer_step, reduce_retracing=True)
+        # One graph for all batch shapes: a graph made for one shape may round differently, and then a resumed run,
+        # whose first batch is another one, would drift from the uninterrupted run.
+        self._run = tf.function(self._outer_step, input_signature=[BATCH_SPEC])
 
     def __call__(self, batch: IndexedTaskBatch) -> None:
         """Does one step."""
