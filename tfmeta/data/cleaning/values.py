@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tfmeta.errors import DataError
 
-_INTEGER = r"^[+-]?[0-9]{1,18}$"
+_INTEGER = r"^[+-]?[0-9]{1,18}(\.0*)?$"  # `7.0` is how a column of numbers with gaps is often written
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?$"
 _NAN = r"^(?i)[+-]?nan$"
 _INFINITE = r"^(?i)[+-]?inf(inity)?$"
@@ -141,7 +141,7 @@ def _cast(strings: pa.Array, good: np.ndarray, dtype: pa.DataType) -> np.ndarray
 
 def _parse_integers(strings: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     good = _matches(strings, _INTEGER)
-    return _cast(strings, good, pa.int64()), good
+    return _cast(pc.replace_substring_regex(strings, r"\.0*$", ""), good, pa.int64()), good
 
 
 def _parse_floats(strings: pa.Array) -> tuple[np.ndarray, np.ndarray]:
