@@ -77,8 +77,8 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
     prepared = PreparedData(data or opened[0][1].data_path)
     for _, run in opened:
         if run.training_fingerprint != prepared.training_fingerprint():
-            raise RunError(f"Run '{run.path}' was trained on other data than '{prepared.path}' holds, so its cold users "
-                           "may not be cold. Give the directory it was trained on with --data.")
+            raise RunError(f"Run '{run.path}' was trained on other data than '{prepared.path}' holds, so its cold "
+                           "users may not be cold. Give the directory it was trained on with --data.")
     tasks, spec = prepared.tasks("test"), prepared.feature_spec
     if not len(tasks):
         raise RunError(f"Prepared directory '{prepared.path}' has no test tasks. Prepare it with a test split.")

@@ -36,8 +36,8 @@ def _state_table(rows: list[dict[str, Any]], state: str, metrics: tuple[str, ...
     models = sorted(dict.fromkeys((r["model"], r["seed"], r["role"], r["uses_history"]) for r in rows),
                     key=lambda m: _ORDER[m[2]])
     last = max((r["k"] for r in rows), key=_k_order)
-    best = {metric: _best([r for r in rows if r["role"] == "reference" and r["k"] == last and r["metric"] == metric],
-                          metric) for metric in metrics}
+    references = [r for r in rows if r["role"] == "reference" and r["k"] == last]
+    best = {metric: _best([r for r in references if r["metric"] == metric], metric) for metric in metrics}
     lines = [("", "k", *(_NAMES.get(m, m) for m in metrics))]
     role_before = None
     for model, seed, role, history in models:
@@ -56,7 +56,8 @@ def _state_table(rows: list[dict[str, Any]], state: str, metrics: tuple[str, ...
             lines.append(("  95 % interval", "", *(_interval(r) for r in gains)))
         tested = [table.get((model, seed, last, m)) for m in metrics]
         if role == "learner" and any(r and r["p_value"] is not None for r in tested):
-            lines.append(("p against the best *", str(last), *(_p_value(r) for r in tested)))
+            lines.append(("minus the best *", str(last), *map(_difference, tested, (best[m] for m in metrics))))
+            lines.append(("  p", "", *map(_p_value, tested)))
     users = max((r["users"] for r in rows), default=0)
     title = f"{state} ({users} users; less is better for {', '.join(_lower(metrics)) or 'none'})"
     return "\n".join([title, *_align(lines)])
@@ -65,9 +66,10 @@ def _state_table(rows: list[dict[str, Any]], state: str, metrics: tuple[str, ...
 def _align(lines: list[tuple[str, ...]]) -> list[str]:
     width = [max(len(line[i]) for line in lines if line) for i in range(len(lines[0]))]
     rule = "-" * (sum(width) + 2 * (len(width) - 1))
-    text = [rule if not line else "  ".join(
-        cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, width, strict=True))).rstrip()
-        for line in lines]
+    text = []
+    for line in lines:
+        cells = [cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, width, strict=False))]
+        text.append("  ".join(cells).rstrip() or rule)
     return [text[0], rule, *text[1:]]
 
 
@@ -91,6 +93,12 @@ def _value(row: dict[str, Any] | None, best: dict[str, Any] | None, last: bool) 
 
 def _gain(row: dict[str, Any] | None) -> str:
     return "- " if row is None or row["value"] is None else f"{row['value']:+.4f} "
+
+
+def _difference(row: dict[str, Any] | None, best: dict[str, Any] | None) -> str:
+    if row is None or best is None or row["value"] is None:
+        return "- "
+    return f"{row['value'] - best['value']:+.4f} "
 
 
 def _interval(row: dict[str, Any] | None) -> str:
