@@ -75,8 +75,9 @@ def test_implicit_rows_are_positives():
     assert raw.interactions.label.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("time, reason", [("soon", "bad_timestamp"), ("", "missing_timestamp"),
-                                          ("1e300", "bad_timestamp"), ("nan", "bad_timestamp"), (None, "missing_timestamp")])
+@pytest.mark.parametrize("time, reason", [
+    ("soon", "bad_timestamp"), ("", "missing_timestamp"), ("1e300", "bad_timestamp"), ("nan", "bad_timestamp"),
+    (None, "missing_timestamp")])
 def test_bad_times_are_quarantined(time, reason):
     raw = clean([("u", "i", 3, "7"), ("u", "j", 3, time)], columns=("user_id", "item_id", "rating", "t"), timestamp="t")
     assert raw.rejected["reason"].tolist() == [reason]
@@ -146,8 +147,8 @@ ITEM_FEATURES = [
 
 def test_features_hold_raw_values_and_missing_ones():
     items = pd.DataFrame({
-        "item_id": ["b", "a"], "kind": ["x", None], "code": ["7", ""], "tags": [" p |q||r", None], "price": ["1.5", "nan"],
-        "plot": ["some words", None], "vector": ["[1,  2]", ""]})
+        "item_id": ["b", "a"], "kind": ["x", None], "code": ["7", ""], "tags": [" p |q||r", None],
+        "price": ["1.5", "nan"], "plot": ["some words", None], "vector": ["[1,  2]", ""]})
     raw = clean([("u", "a", 3)], items=items, title="plot",
                 item_features=[*ITEM_FEATURES[:-1], {**ITEM_FEATURES[-1], "separator": ","}])
     missing, full = raw.items.to_dict("records")
@@ -223,7 +224,7 @@ def test_nothing_left_and_nothing_there_are_errors():
 
 
 def test_a_missing_column_names_the_nearest():
-    with pytest.raises(DataError, match="requires column 'rating'.*Did you mean 'ratings'"):
+    with pytest.raises(DataError, match=r"requires column 'rating'.*Did you mean 'ratings'"):
         clean([GOOD], columns=("user_id", "item_id", "ratings"))
     with pytest.raises(DataError, match="single values"):
         clean([("u", "i", [1, 2])])

@@ -59,10 +59,11 @@ def parquet_chunks(path: str, *, name: str, wanted: list[str], chunk_rows: int =
             with tqdm(total=file.metadata.num_rows, unit="rows", unit_scale=True, desc=name,
                       disable=not progress) as bar:
                 for batch in file.iter_batches(batch_size=chunk_rows, columns=wanted):
+                    batch.validate(full=True)  # text that is no UTF-8 is found here, not somewhere inside cleaning
                     yield Chunk.from_table(batch, file=name, first_row=row)
                     row += batch.num_rows
                     bar.update(batch.num_rows)
             if not row:
                 yield Chunk.from_table(file.schema_arrow.empty_table().select(wanted), file=name, first_row=0)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(f"File '{name}' cannot be read as Parquet: {str(error).splitlines()[0]}") from None
