@@ -127,8 +127,9 @@ def test_gain_is_the_difference_where_none_is_recorded():
 
 def test_share_of_the_attainable():
     def share(metric, zero, last, best):
-        return ResultRows.of([row("m", "learner", 0, metric, zero), row("m", "learner", "all", metric, last),
-                              row("synthetic_fold_in", "ceiling", "all", metric, best)]).recovered("user_cold", "m", metric)
+        table = ResultRows.of([row("m", "learner", 0, metric, zero), row("m", "learner", "all", metric, last),
+                               row("synthetic_fold_in", "ceiling", "all", metric, best)])
+        return table.recovered("user_cold", "m", metric)
 
     assert share("auc", 0.6, 0.7, 0.8) == pytest.approx(0.5)
     assert share("mae", 0.8, 0.65, 0.6) == pytest.approx(0.75)

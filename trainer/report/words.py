@@ -4,7 +4,8 @@ _STATES = {"warm": "warm", "user_cold": "user-cold", "item_cold": "item-cold", "
 _METRICS = {"auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mrr": "MRR", "logloss": "log loss",
             "accuracy": "accuracy", "mae_median": "MAE of the median", "rmse_pooled": "RMSE, pooled", "loss": "Loss"}
 _MODELS = {"random": "random scores", "perfect_order": "perfect order", "item_knn": "item-kNN",
-           "als_fold_in": "ALS fold-in", "maml": "MAML", "synthetic_oracle": "noise-free ratings", "synthetic_fold_in": "best attainable"}
+           "als_fold_in": "ALS fold-in", "maml": "MAML",
+           "synthetic_oracle": "noise-free ratings", "synthetic_fold_in": "best attainable"}
 
 
 def state_name(state: str) -> str:
