@@ -39,7 +39,7 @@ def test_statistics_and_vocabularies_by_hand():
 
 
 def test_the_order_is_frequency_then_value():
-    raw, truth = small_synthetic()
+    raw, _ = small_synthetic()
     train = np.arange(len(raw.interactions)) % 2 == 0
     spec = fit_spec(raw, train)
     count = np.bincount(raw.interactions.item_row[train], minlength=len(raw.items))

@@ -57,7 +57,7 @@ class SyntheticConfig:
         require(0 < self.rating_std <= 1.5, "rating_std", "more than 0 and at most 1.5", self.rating_std)
         for name in (*_SHARES, "item_bias_in_content", "user_feature_information"):
             require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
-        require(self.noise_share > 0, "cluster_share", "shares that add up to less than 1, the rest being noise",
+        require(self.noise_share > 1e-6, "cluster_share", "shares that add up to less than 1, the rest being noise",
                 round(1 - self.noise_share, 6))
         require(0 <= self.popularity_exponent <= 3, "popularity_exponent", "0 to 3", self.popularity_exponent)
         require(self.seed >= 0, "seed", "a whole number of at least 0", self.seed)
