@@ -20,6 +20,7 @@ from tfmeta.data.readers.delimited_file import DelimitedFile
 from tfmeta.data.schema import Schema
 from tfmeta.data.too_many_bad_rows_error import TooManyBadRowsError
 from tfmeta.errors import ConfigError, DataError
+from tfmeta.io import filesystem
 
 
 def lenient(**keys) -> Schema:
@@ -242,6 +243,13 @@ def test_memory_does_not_hold_the_text(tmp_path):
 def test_one_file_is_a_source(dataset):
     raw = parquet_reader.read(str(dataset / "r0.parquet"), schema=lenient(interactions=None))
     assert raw.counts["read"] == 100 and set(raw.rejected["file"]) == {"r0.parquet"}
+
+
+@pytest.mark.parametrize("suffix, name", [("csv", "csv"), ("parquet", "parquet")])
+def test_other_file_systems(dataset, suffix, name):
+    filesystem.copy_tree(str(dataset), "ram://readers/source")
+    there = readers.read(name, "ram://readers/source", schema=dataset_schema(suffix))
+    same(there, readers.read(name, str(dataset), schema=dataset_schema(suffix)))
 
 
 @pytest.mark.parametrize("keys, error, text", [

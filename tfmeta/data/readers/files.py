@@ -86,6 +86,20 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_CUR:
+            offset += self._file.tell()
+        elif whence == io.SEEK_END:
+            offset += self._file.size()
+        self._file.seek(offset)
+        return offset
+
+    def tell(self) -> int:
+        return self._file.tell()
+
     def readinto(self, buffer) -> int:
         data = self._file.read(len(buffer))
         buffer[:len(data)] = data
