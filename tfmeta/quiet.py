@@ -3,6 +3,7 @@
 import contextlib
 import importlib.abc
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -14,13 +15,15 @@ _NOTES = re.compile(rb"(I\d{4} [\d:.]+ +\d+ |WARNING: All log messages before ab
 
 
 def quiet_tensorflow() -> None:
-    """Drops informative C++ log lines of TensorFlow, at import and later; warnings and errors stay.
+    """Drops TensorFlow's informative C++ log lines and its notes on deprecation; other warnings and errors stay.
 
     Call it before TensorFlow is imported. It does nothing if the user has set `TF_CPP_MIN_LOG_LEVEL`.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    # The session loader, TensorFlow Serving's own, is announced as deprecated at every use.
+    logging.getLogger("tensorflow").addFilter(lambda record: "is deprecated and will be" not in record.getMessage())
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _Finder())
 
