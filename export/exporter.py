@@ -118,7 +118,8 @@ def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, ite
     os.makedirs(extras, exist_ok=True)
     cases = golden.GoldenRequests(recommender, items, item_features=item_features, support_bound=support_bound).cases()
     tolerance = _TOLERANCE.get(recommender.model.compute_dtype, 1e-4)
-    filesystem.write_bytes(os.path.join(extras, golden.FILE), golden.to_bytes(cases, tolerance=tolerance))
+    filesystem.write_bytes(os.path.join(extras, golden.FILE), golden.to_bytes(
+        cases, tolerance=tolerance, default_signature=default_signature))
     warmup.write_warmup(
         os.path.join(extras, warmup.FILE), model_name=model_name, feature_spec=spec, item_features=source.features,
         catalogue=raw_columns(items, source.features, rename={spec.item_id.name: "item_id"}),

@@ -163,12 +163,13 @@ class GoldenRequests:
         return self._recommender.encode_item(self._items(_tensors(raw)))
 
 
-def to_bytes(cases: list[GoldenCase], *, tolerance: float) -> bytes:
+def to_bytes(cases: list[GoldenCase], *, tolerance: float, default_signature: str) -> bytes:
     """Packs cases into an npz file: arrays `<case>/in/<name>` and `<case>/out/<name>`, and the index in JSON.
 
     Args:
       cases: to pack.
-      tolerance: absolute difference allowed, in the label's own unit.
+      tolerance: difference allowed, relative to 1 + |score|.
+      default_signature: what `serving_default` must answer like.
     """
     arrays, index = {}, []
     for number, case in enumerate(cases):
@@ -177,7 +178,7 @@ def to_bytes(cases: list[GoldenCase], *, tolerance: float) -> bytes:
             for name, value in values.items():
                 # Fixed-width text instead of objects, so that no reader has to unpickle.
                 arrays[f"{number}/{part}/{name}"] = value.astype(str) if value.dtype == object else value
-    arrays["index"] = np.array(json.dumps({"tolerance": tolerance, "cases": index}))
+    arrays["index"] = np.array(json.dumps({"tolerance": tolerance, "default": default_signature, "cases": index}))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

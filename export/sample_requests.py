@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfmeta.data.feature import Feature
+from tfmeta.serving.input_names import input_name
 
 # Words that no vocabulary is likely to have, for text features.
 _WORDS = ("a", "story", "of", "night", "river", "blue", "return", "the", "last", "summer")
@@ -41,8 +42,8 @@ def draw_items(catalogue: Columns, shape: tuple[int, ...], rng: np.random.Genera
 def as_inputs(*, user: Columns, query: Columns, support: Columns | None = None, label: np.ndarray | None = None,
               length: np.ndarray | None = None) -> Columns:
     """Names raw features as signature inputs; the support only where it is given."""
-    inputs = {f"user_{k}": v for k, v in user.items()} | {f"query_{k}": v for k, v in query.items()}
+    sides = {"user": user, "query": query, "support": support or {}}
+    inputs = {input_name(side, k): v for side, columns in sides.items() for k, v in columns.items()}
     if support is not None:
-        inputs |= {f"support_{k}": v for k, v in support.items()}
         inputs |= {"support_label": label, "support_length": length}
     return inputs

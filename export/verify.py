@@ -11,8 +11,8 @@ import tempfile
 from tfmeta.errors import ExportError
 from tfmeta.io import filesystem
 
-# Packages that a server does not have. Keras is among them: a graph that needed its code would not load.
-BLOCKED = ("tfmeta", "trainer", "export", "keras", "tf_keras")
+# Packages that a server does not have.
+BLOCKED = ("tfmeta", "trainer", "export")
 
 
 @dataclasses.dataclass(frozen=True)

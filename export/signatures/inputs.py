@@ -3,16 +3,19 @@
 import tensorflow as tf
 
 from tfmeta.data.feature import Feature
+from tfmeta.serving.input_names import input_names
 
 
 def user_specs(features: tuple[Feature, ...]) -> dict[str, tf.TensorSpec]:
     """`user_<feature>`: `[B, ...]` raw."""
-    return {f"user_{f.name}": _spec(f"user_{f.name}", [None, *f.raw_shape], f.dtype) for f in features}
+    names = input_names("user", features)
+    return {names[f.name]: _spec(names[f.name], [None, *f.raw_shape], f.dtype) for f in features}
 
 
 def item_specs(prefix: str, features: tuple[Feature, ...]) -> dict[str, tf.TensorSpec]:
     """`<prefix>_<feature>`: `[B, N, ...]` raw, prefix `support` or `query`."""
-    return {f"{prefix}_{f.name}": _spec(f"{prefix}_{f.name}", [None, None, *f.raw_shape], f.dtype) for f in features}
+    names = input_names(prefix, features)
+    return {names[f.name]: _spec(names[f.name], [None, None, *f.raw_shape], f.dtype) for f in features}
 
 
 def support_specs(features: tuple[Feature, ...]) -> dict[str, tf.TensorSpec]:
@@ -24,7 +27,7 @@ def support_specs(features: tuple[Feature, ...]) -> dict[str, tf.TensorSpec]:
 
 def take(inputs: dict[str, tf.Tensor], prefix: str, features: tuple[Feature, ...]) -> dict[str, tf.Tensor]:
     """Returns feature name -> tensor of the inputs with a prefix."""
-    return {f.name: inputs[f"{prefix}_{f.name}"] for f in features}
+    return {feature: inputs[name] for feature, name in input_names(prefix, features).items()}
 
 
 def _spec(name: str, shape: list[int | None], dtype: str) -> tf.TensorSpec:
