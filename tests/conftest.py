@@ -24,3 +24,14 @@ def shared_data() -> pathlib.Path:
     if not (path / "data").is_dir():
         pytest.skip(f"research data not found at {path}; set TFMETA_SHARED to the directory that holds data/")
     return path
+
+
+@pytest.fixture
+def float64():
+    """Builds every layer of the test in float64."""
+    import keras
+
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(previous)

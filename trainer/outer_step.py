@@ -61,24 +61,53 @@ class OuterStep:
         self.loss_sum.assign(0.0)
         self.tasks.assign(0)
 
+    def task_loss(self, batch: IndexedTaskBatch, step: tf.Tensor) -> tf.Tensor:
+        """Returns the outer loss of each task `[B]`, ids hidden as in outer step `step`.
+
+        Popular items occur in many tasks, so every (item, id hidden or not) of the batch is encoded once and its
+        representation gathered: the same numbers as `recommender.batch_loss(self.gather(batch, step))`.
+        """
+        recommender, tables = self._recommender, self._tables
+        tasks = tf.shape(batch.user_row)[0]
+        hidden = self._hidden(batch, step, tasks)
+        # Row 2r is item r with its id, row 2r + 1 the same item without it.
+        keys = [2 * tf.where(rows < 0, tables.num_items, rows) + tf.cast(h, tf.int32)
+                for rows, h in zip((batch.support_row, batch.query_row), hidden, strict=True)]
+        distinct, index = tf.unique(tf.concat([tf.reshape(k, [-1]) for k in keys], axis=0))
+        features = tables.item(distinct // 2)
+        features[self._id_name] = tf.where(distinct % 2 == 1, 0, features[self._id_name])
+        encoded = tf.gather(recommender.encode_item(features), index)
+        support, query = tf.split(encoded, [tf.size(keys[0]), tf.size(keys[1])])
+        width = encoded.shape[-1]
+        return recommender.query_loss(
+            recommender.encode_user(tables.user(batch.user_row), tasks=tasks),
+            support_item=tf.reshape(support, tf.concat([tf.shape(keys[0]), [width]], axis=0)),
+            support_label=batch.support_label, support_length=batch.support_length,
+            query_item=tf.reshape(query, tf.concat([tf.shape(keys[1]), [width]], axis=0)),
+            query_label=batch.query_label, query_length=batch.query_length)
+
     def gather(self, batch: IndexedTaskBatch, step: tf.Tensor) -> TaskBatch:
         """Returns the batch's features, ids hidden as in outer step `step`."""
         features = self._tables.gather(batch)
-        if not self._dropout:
-            return features
-        key = task_keys(tf.shape(batch.user_row)[0], seed=self._seed, step=step)
-        hidden = {}
-        for side, rows in (("support_item", batch.support_row), ("query_item", batch.query_row)):
+        hidden = self._hidden(batch, step, tf.shape(batch.user_row)[0])
+        for side, hide in zip(("support_item", "query_item"), hidden, strict=True):
             item = dict(getattr(features, side))
-            item[self._id_name] = item_id_dropout(rows, item[self._id_name], rate=self._dropout, key=key)
-            hidden[side] = item
-        return features._replace(**hidden)
+            item[self._id_name] = tf.where(hide, 0, item[self._id_name])
+            features = features._replace(**{side: item})
+        return features
+
+    def _hidden(self, batch: IndexedTaskBatch, step: tf.Tensor, tasks: tf.Tensor) -> list[tf.Tensor]:
+        """Returns where the ids of support and query are hidden: bool `[B, S]` and `[B, Q]`."""
+        sides = (batch.support_row, batch.query_row)
+        if not self._dropout:
+            return [tf.zeros_like(rows, tf.bool) for rows in sides]
+        key = task_keys(tasks, seed=self._seed, step=step)
+        return [item_id_dropout(rows, tf.ones_like(rows), rate=self._dropout, key=key) == 0 for rows in sides]
 
     def _outer_step(self, batch: IndexedTaskBatch) -> None:
         variables = self._recommender.trainable_variables
-        features = self.gather(batch, self.step)
         with tf.GradientTape() as tape:
-            task_loss = self._recommender.batch_loss(features)
+            task_loss = self.task_loss(batch, self.step)
             loss = tf.add_n([tf.reduce_mean(task_loss), *self._recommender.losses])
         gradients = tape.gradient(loss, [v.value for v in variables],
                                   unconnected_gradients=tf.UnconnectedGradients.ZERO)

@@ -1,0 +1,58 @@
+"""Encoding each item of a batch once gives the numbers of encoding it wherever it stands."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from recommender_cases import MODEL_SCOPES, make_batch, make_spec, randomise
+
+from tfmeta.data.feature_tables import FeatureTables
+from tfmeta.data.task_batch import IndexedTaskBatch
+from tfmeta.models.recommender import build_recommender
+from trainer.outer_step import OuterStep
+
+USERS, ITEMS = 6, 9
+
+
+def tables() -> FeatureTables:
+    features = make_batch(USERS, support=1, query=ITEMS + 1)
+    items = {name: value[0] for name, value in features.query_item.items()}
+    items["item_id"] = tf.range(ITEMS + 1) % 12
+    return FeatureTables(users=features.user, items=items, num_users=USERS, num_items=ITEMS)
+
+
+def indexed() -> IndexedTaskBatch:
+    rng = np.random.default_rng(2)
+    length = np.array([5, 3, 1, 5], np.int32)
+    rows = rng.integers(0, ITEMS, (4, 5)).astype(np.int32)
+    rows[np.arange(5)[None, :] >= length[:, None]] = -1
+    return IndexedTaskBatch(*map(tf.constant, (
+        rng.integers(0, USERS, 4).astype(np.int32), rows, rng.integers(1, 6, (4, 5)).astype(np.float32), length,
+        rng.integers(0, ITEMS, (4, 3)).astype(np.int32), rng.integers(1, 6, (4, 3)).astype(np.float32),
+        np.full(4, 3, np.int32))))
+
+
+@pytest.mark.parametrize("model,scope", MODEL_SCOPES)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_task_loss_and_its_gradient_are_the_plain_ones(float64, model, scope, dropout):
+    recommender = build_recommender(make_spec(), model={"name": model, "use_item_id": True},
+                                    learner={"scope": scope, "inner_steps": 2})
+    randomise(recommender)
+    step = OuterStep(recommender, optimizer=None, tables=tables(), clip_norm=None, dropout=dropout, seed=4)
+    values = [v.value for v in recommender.trainable_variables]
+    number = tf.constant(3, tf.int64)
+    with tf.GradientTape(persistent=True) as tape:
+        fast = step.task_loss(indexed(), number)
+        plain = recommender.batch_loss(step.gather(indexed(), number))
+    np.testing.assert_allclose(fast, plain, rtol=1e-12)
+    for variable, left, right in zip(recommender.trainable_variables, tape.gradient(fast, values),
+                                     tape.gradient(plain, values), strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(left), tf.convert_to_tensor(right), rtol=1e-9, atol=1e-12,
+                                   err_msg=variable.path)
+
+
+def test_hidden_ids_change_the_loss():
+    recommender = build_recommender(make_spec())
+    randomise(recommender)
+    losses = [OuterStep(recommender, optimizer=None, tables=tables(), clip_norm=None, dropout=d, seed=4).task_loss(
+        indexed(), tf.constant(0, tf.int64)).numpy() for d in (0.0, 0.9)]
+    assert np.abs(losses[0] - losses[1]).max() > 1e-3
