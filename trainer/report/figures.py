@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tfmeta.data.task_set import STATES
 from tfmeta.metrics import lower_is_better
@@ -58,9 +59,12 @@ def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         labels = []
-        references = [rows.last(state, m, metric) for m in rows.models(state, "reference")]
+        # Random scores are there as the chance floor.
+        references = [rows.last(state, m, metric) for m in rows.models(state, "reference") if m != "random"]
         references = sorted((r for r in references if r), key=lambda r: r["value"],
                             reverse=not lower_is_better(metric))
+        shown = [*learners, *(r["model"] for r in references[:MAX_REFERENCES])]
+        drawn = [r["value"] for model in shown for r in rows.curve(state, model, metric)]
         for color, last in zip(REFERENCE, references[:MAX_REFERENCES], strict=False):
             curve = [r for r in rows.curve(state, last["model"], metric) if str(r["k"]) in position]
             if len(curve) > 1:
@@ -78,12 +82,13 @@ def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
             best = rows.best(state, role, metric)
             if best is None:
                 continue
-            if _near(best["value"], rows, state, metric, role):
+            if _near(best["value"], drawn, above=(role == "ceiling") != lower_is_better(metric)):
                 axes.axhline(best["value"], color="#98a2b3", linewidth=1.3, linestyle=style)
                 labels.append((best["value"], model_name(best["model"]), MUTED, "normal"))
             elif role == "floor":
-                axes.annotate(f"{model_name(best['model'])}: {best['value']:.3f}, off the axis", (0.98, 0.04),
-                              xycoords="axes fraction", ha="right", color=MUTED, fontsize=8.5)
+                axes.annotate(f"{model_name(best['model'])}: {best['value']:.3f}, off the axis",
+                              (0.98, 0.94 if lower_is_better(metric) else 0.04), xycoords="axes fraction", ha="right",
+                              color=MUTED, fontsize=8.5)
         for color, model in zip(LEARNER, learners, strict=False):
             curve = rows.curve(state, model, metric)
             x = [position[str(r["k"])] for r in curve]
@@ -136,6 +141,7 @@ def gain_bars(rows: ResultRows, metric: str) -> str | None:
             axes.annotate(f"{value:+.3f}", (max(outer) if right else min(outer), i), xytext=(5 if right else -5, 0),
                           textcoords="offset points", va="center", ha="left" if right else "right", color=INK)
         axes.set_xlim(low - (room if low < 0 else 0), high + (room if high > 0 else 0))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.axvline(0, color="#98a2b3", linewidth=1)
         axes.set_yticks(range(len(bars)), names)
         axes.invert_yaxis()
@@ -200,12 +206,9 @@ def _training_panel(metric: str, series: dict[str, list[tuple[float, float]]]) -
     return _svg(draw, size=(4.6, 2.9), alt=alt, key=f"training-{metric}")
 
 
-def _near(value: float, rows: ResultRows, state: str, metric: str, role: str) -> bool:
-    """Whether a floor or ceiling can be drawn without flattening the curves between them."""
-    values = [r["value"] for r in rows.select(state=state, metric=metric) if r["role"] in ("learner", "reference")]
-    spread = max(values) - min(values)
-    above = (role == "ceiling") != lower_is_better(metric)
-    return abs(value - (max(values) if above else min(values))) <= 0.8 * spread
+def _near(value: float, drawn: list[float], *, above: bool) -> bool:
+    """Whether a floor or ceiling can be drawn without flattening the curves below or above it."""
+    return abs(value - (max(drawn) if above else min(drawn))) <= 0.8 * (max(drawn) - min(drawn))
 
 
 def _label_ends(axes, labels: list[tuple[float, str, str, str]]) -> None:
