@@ -180,7 +180,8 @@ def test_temporal_takes_the_latest():
 
 
 def test_temporal_ties_keep_the_order_of_the_rows():
-    rows = make_rows(users=3, items=20, density=1.1) | {"time": np.repeat([5, 6], 30)}
+    rows = make_rows(users=3, items=20, density=1.1)
+    rows["time"] = np.repeat([5, 6], 30) + (rows["user_row"] == 0)
     split = draw_split(
         SplitConfig(mode="temporal", cold_user_share=0.34, cold_item_share=0.0, warm_test_user_share=0.0),
         **rows,
@@ -194,6 +195,13 @@ def test_temporal_without_times_is_an_error():
         draw_split(
             SplitConfig(mode="temporal"), **(make_rows() | {"time": np.zeros(len(make_rows()["time"]))})
         )
+
+
+def test_temporal_with_ranks_within_users_is_an_error():
+    rows = make_rows()
+    rank = pd.Series(rows["time"]).groupby(rows["user_row"]).rank().to_numpy(np.int64)
+    with pytest.raises(DataError, match="all 60 users begin at 1"):
+        draw_split(SplitConfig(mode="temporal"), **(rows | {"time": rank}))
 
 
 def test_nothing_left_to_train_on_is_an_error():

@@ -36,11 +36,8 @@ def draw_split(
     """
     user_hash, item_hash = id_hash(user_ids), id_hash(item_ids)
     temporal = config.mode == "temporal"
-    if temporal and (len(time) == 0 or time.min() == time.max()):
-        raise DataError(
-            "Mode temporal requires a time for the interactions, received none. Name the time column "
-            "in the schema, or use mode random."
-        )
+    if temporal:
+        _check_times(user_row, time)
     row_hash = pair_hash(user_hash[user_row], item_hash[item_row])
     partitions = []
     for side, hashes, rows in (("user", user_hash, user_row), ("item", item_hash, item_row)):
@@ -225,3 +222,19 @@ def _order(able, hashes, rows, time, temporal, seed, stream) -> np.ndarray:
     first = np.full(len(hashes), np.iinfo(np.int64).max)
     np.minimum.at(first, rows, time.astype(np.int64))
     return able[np.lexsort((key, -first[able]))]
+
+
+def _check_times(user_row: np.ndarray, time: np.ndarray) -> None:
+    if len(time) == 0 or time.min() == time.max():
+        raise DataError(
+            "Mode temporal requires a time for the interactions, received none. Name the time column "
+            "in the schema, or use mode random."
+        )
+    first = np.full(int(user_row.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, user_row, time.astype(np.int64))
+    first = first[np.bincount(user_row) > 0]
+    if len(first) > 1 and first.min() == first.max():
+        raise DataError(
+            f"Mode temporal requires times that compare between users; all {len(first)} users begin at "
+            f"{first[0]}, as ranks within a user do. Use mode random."
+        )
