@@ -160,14 +160,25 @@ def test_content_matrix_covers_every_kind():
                 Feature("n", "numeric", "float32", mean=(1.0,), std=(2.0,)),
                 Feature("v", "dense_vector", "float32", 2, mean=(0.0, 0.0), std=(1.0, 0.0)),
                 Feature("t", "text", "string", 4, hash_buckets=8)]
-    got = content_matrix(frame, features).toarray()
+    got = content_matrix(frame, features, fitted=np.ones(3, bool)).toarray()
     half = np.sqrt(0.5)
     expected = [[1, 0, half, half, 0, 0, 2], [0, 1, 0, 1, 0, 0, 2], [0, 0, 0, 0, 1, 0, 2], [0] * 7]
     np.testing.assert_allclose(got, expected)
-    assert content_matrix(frame, []).shape == (4, 0)
-    wordy = pd.DataFrame({"t": ["space war"] * 6 + ["love"]})
-    np.testing.assert_allclose(content_matrix(wordy, features[-1:]).toarray().sum(axis=1),
-                               [np.sqrt(2)] * 6 + [0, 0])
+    assert content_matrix(frame, [], fitted=np.ones(3, bool)).shape == (4, 0)
+
+
+def test_words_are_chosen_from_training_items_alone():
+    frame = pd.DataFrame({"t": ["space war"] * 6 + ["love war"] * 9})
+    text = [Feature("t", "text", "string", 4, hash_buckets=8)]
+    got = content_matrix(frame, text, fitted=np.arange(15) < 6).toarray()
+    np.testing.assert_allclose(got, [[np.sqrt(0.5)] * 2] * 6 + [[0, 1.0]] * 9 + [[0, 0]])
+
+
+def test_whole_number_categories_are_matched():
+    frame = pd.DataFrame({"year": np.array([1999, -1, 2001], np.int64)})
+    years = [Feature("year", "categorical", "int64", vocabulary=(1999, 2001))]
+    np.testing.assert_array_equal(content_matrix(frame, years, fitted=np.ones(3, bool)).toarray(),
+                                  [[1, 0], [0, 0], [0, 1], [0, 0]])
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -9,14 +9,23 @@ import scipy.sparse
 from tfmeta.data.feature import Feature
 
 
-def content_matrix(frame: pd.DataFrame, features: Sequence[Feature]) -> scipy.sparse.csr_matrix:
+# Fewer items than that do not make a word a column.
+_LEAST_WORD_COUNT = 5
+
+
+def content_matrix(frame: pd.DataFrame, features: Sequence[Feature], *, fitted: np.ndarray) -> scipy.sparse.csr_matrix:
     """Returns `[len(frame) + 1, D]` float64; the last row is a content-free item, all zeros.
 
     Categories become indicators of the fitted vocabulary (a list of n values 1 / sqrt(n) each, so that long
     lists do not weigh more), texts indicators of the commoner words, numbers and vectors their standardised
     values. Missing and unknown values are zeros.
+
+    Args:
+      frame: raw features, one row an item.
+      features: columns to use; categories and statistics are those of the specification.
+      fitted: `[len(frame)]` bool, the rows of training items, from which the words of texts are chosen.
     """
-    blocks = [_block(frame[f.name], f) for f in features]
+    blocks = [_block(frame[f.name], f, fitted) for f in features]
     rows = len(frame) + 1
     if not blocks:
         return scipy.sparse.csr_matrix((rows, 0))
@@ -24,13 +33,13 @@ def content_matrix(frame: pd.DataFrame, features: Sequence[Feature]) -> scipy.sp
     return scipy.sparse.vstack([matrix, scipy.sparse.csr_matrix((1, matrix.shape[1]))], format="csr")
 
 
-def _block(column: pd.Series, feature: Feature) -> scipy.sparse.csr_matrix:
+def _block(column: pd.Series, feature: Feature, fitted: np.ndarray) -> scipy.sparse.csr_matrix:
     if feature.kind in ("numeric", "dense_vector"):
         return _numbers(column, feature)
     if feature.kind == "text":
         lists = column.fillna("").str.lower().str.findall(r"[^\W\d_]{3,}").map(set).map(sorted)
-        words = lists.explode().value_counts()
-        return _indicators(lists, words.index[words >= 5].sort_values())
+        words = lists[fitted].explode().value_counts()
+        return _indicators(lists, words.index[words >= _LEAST_WORD_COUNT].sort_values())
     if feature.kind == "categorical":
         return _indicators(column.map(lambda value: [value]), feature.vocabulary)
     return _indicators(column, feature.vocabulary)

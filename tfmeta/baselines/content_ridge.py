@@ -30,7 +30,7 @@ class ContentRidge(Baseline):
       user_damping: interactions' worth of shrinkage of a user's bias towards 0.
     """
 
-    ridge: float = 7.0
+    ridge: float = 15.0
     saturation: float = 3000.0
     item_damping: float = 5.0
     user_damping: float = 4.0
@@ -46,10 +46,10 @@ class ContentRidge(Baseline):
         self._require_positive("ridge", "saturation", minimum=1e-9)
         self._require_positive("item_damping", "user_damping")
         train, num_users, num_items = prepared.train, len(prepared.users), len(prepared.items)
-        content = content_matrix(prepared.items, prepared.feature_spec.item_features)
+        count = np.bincount(train.item_row, minlength=num_items + 1)
+        content = content_matrix(prepared.items, prepared.feature_spec.item_features, fitted=count[:-1] > 0)
         damping = {"item_damping": self.item_damping, "user_damping": self.user_damping}
         first = Biases.fit(train, num_users=num_users, num_items=num_items, **damping)
-        count = np.bincount(train.item_row, minlength=num_items + 1)
         # Undamped: the regression's own weights say how well each is known.
         bias = first.item_bias * (count + self.item_damping) / np.maximum(count, 1)
         weight = count / (count + self.saturation)
