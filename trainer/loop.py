@@ -5,6 +5,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -34,7 +35,8 @@ _LOOK_EVERY = 50
 
 
 def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bool = False, progress: bool = True,
-          checkpoint_dir: str | None = None, tensorboard_dir: str | None = None) -> TrainResult:
+          checkpoint_dir: str | None = None, tensorboard_dir: str | None = None,
+          on_epoch: Callable[[dict], None] | None = None) -> TrainResult:
     """Trains a recommender and writes its run directory.
 
     A process killed at any moment and started again with `resume` ends with the same bits as one never killed
@@ -48,6 +50,7 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
       resume: continue the run that is there; a complete one is returned as it is.
       progress: show a progress bar on standard error.
       checkpoint_dir, tensorboard_dir: other places than `run/checkpoints` and `run/tensorboard`.
+      on_epoch: called with the history's record after every epoch; what it raises ends the training.
 
     Returns:
       the outcome; `RunDirectory.open(run)` has the rest.
@@ -67,7 +70,7 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
         return _result(directory)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    return _Training(directory, prepared=prepared, progress=progress,
+    return _Training(directory, prepared=prepared, progress=progress, on_epoch=on_epoch,
                      checkpoint_dir=checkpoint_dir or directory.file("checkpoints"),
                      tensorboard_dir=tensorboard_dir or directory.file("tensorboard")).run()
 
@@ -75,10 +78,10 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
 class _Training:
     """One process's share of a run: from the last checkpoint, or the start, to the end."""
 
-    def __init__(self, directory: RunDirectory, *, prepared: PreparedData, progress: bool, checkpoint_dir: str,
-                 tensorboard_dir: str):
+    def __init__(self, directory: RunDirectory, *, prepared: PreparedData, progress: bool,
+                 on_epoch: Callable[[dict], None] | None, checkpoint_dir: str, tensorboard_dir: str):
         config, spec = directory.config, directory.feature_spec
-        self._directory, self._config, self._progress = directory, config, progress
+        self._directory, self._config, self._progress, self._on_epoch = directory, config, progress, on_epoch
         self._sampler = TaskSampler(prepared.train, config=config.sampler, label=spec.label, seed=config.seed)
         self._steps_per_epoch = self._sampler.steps_per_epoch
         self._total = config.epochs * self._steps_per_epoch
@@ -148,6 +151,8 @@ class _Training:
         self._show(bar, record)
         if last or state.stopped or epoch % self._config.checkpoint.every_epochs == 0:
             self._save()
+        if self._on_epoch is not None:
+            self._on_epoch(dict(record))
 
     def _look(self, bar, *, begin: float, tasks_before: int) -> None:
         """Reads the running loss, which waits for the device, and stops where a step failed."""

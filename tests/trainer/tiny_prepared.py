@@ -6,6 +6,8 @@ import pathlib
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tfmeta.data.feature import Feature
 from tfmeta.data.feature_spec import FeatureSpec
@@ -13,6 +15,9 @@ from tfmeta.data.label import Label
 
 WARM_USERS, VALIDATION_USERS, COLD_USERS = 40, 10, 10
 WARM_ITEMS, COLD_ITEMS = 50, 10
+TASKS = pa.schema([("state", pa.string()), ("user_row", pa.int32()), ("split", pa.int32())] + [
+    (f"{side}_{name}", pa.list_(kind)) for side in ("query", "support")
+    for name, kind in (("item", pa.int32()), ("label", pa.float32()))])
 GENRES = ("a", "b", "c", "d")
 
 
@@ -73,13 +78,15 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
     frame.to_parquet(folder / "train.parquet")
     if not validation:
         validation_tasks = validation_tasks.iloc[:0]
-    validation_tasks.to_parquet(folder / "tasks" / "validation.parquet")
-    test_tasks.to_parquet(folder / "tasks" / "test.parquet")
+    for part, tasks in (("validation", validation_tasks), ("test", test_tasks)):
+        # With a schema, because lists of nothing have no type of their own.
+        pq.write_table(pa.Table.from_pandas(tasks, schema=TASKS, preserve_index=False),
+                       folder / "tasks" / f"{part}.parquet")
     (folder / "summary.json").write_text(json.dumps({"train": len(frame)}))
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     (folder / "manifest.json").write_text(json.dumps({
         "format": "tfmeta.prepared.v1",
-        "files": {name: {"size": p.stat().st_size, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
+        "files": {name: {"bytes": p.stat().st_size, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
                   for name, p in files.items()}}))
     return str(folder)
 
