@@ -181,7 +181,7 @@ def test_the_command_prepares_csv(tmp_path, capsys):
 
 def test_too_many_bad_rows_are_kept_for_inspection(tmp_path, capsys):
     source = csv_source(tmp_path / "raw", bad=500)
-    out = str(tmp_path / "out")
+    out = str(tmp_path / "new" / "out")
     assert main(["data", "prepare", "--dataset", "csv", *source, "--out", out]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"{out}.rejected.parquet" in error

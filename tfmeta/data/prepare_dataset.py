@@ -126,5 +126,7 @@ def _read(dataset: str, source: str, schema: Schema | None, *, out: str, progres
         return read(dataset, source, schema=schema, progress=progress)
     except TooManyBadRowsError as error:
         path = f"{out}.rejected.parquet"
+        if not filesystem.is_remote(out):
+            filesystem.makedirs(os.path.dirname(os.path.abspath(out)))
         filesystem.write_bytes(path, to_bytes(rejected_table(error.rejected)))
         raise DataError(f"{error} The rejected rows are in '{path}'.") from None
