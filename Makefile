@@ -16,10 +16,10 @@ STAMP := $(VENV)/.installed
 # MovieLens-1M: SOURCE is a directory with ratings and features; the fixed tasks lie beside it where there are any.
 SOURCE ?=
 RUNS ?= runs/ml1m
-TASKS ?= $(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet)
-VALIDATION ?= $(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet)
+TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
+VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow lint ml1m ml1m-tune lock env clean distclean
+.PHONY: help demo test test-slow lint ml1m ml1m-tune source lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -43,6 +43,19 @@ test: $(STAMP) ## the fast tests
 
 test-slow: $(STAMP) ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow </dev/null
+
+# What a benchmark is told about MovieLens-1M.
+ML1M = --source "$(SOURCE)" --tasks "$(TASKS)" --validation "$(VALIDATION)" --runs "$(RUNS)"
+
+ml1m: $(STAMP) source ## MovieLens-1M: train three seeds, evaluate, write benchmarks/results (SOURCE=DIR)
+	@$(BIN)/python -m benchmarks.ml1m $(ML1M) </dev/null
+
+ml1m-tune: $(STAMP) source ## choose the hyper-parameters for ml1m on its validation users and items (SOURCE=DIR)
+	@$(BIN)/python -m benchmarks.ml1m_tune $(ML1M) </dev/null
+
+source:
+	@test -n "$(SOURCE)" || { echo "A directory with MovieLens-1M is required: make ml1m SOURCE=DIR" >&2; exit 2; }
+	@test -d "$(SOURCE)" || { echo "SOURCE=$(SOURCE) is not a directory." >&2; exit 2; }
 
 lint: $(STAMP) ## ruff
 	@$(BIN)/ruff check .

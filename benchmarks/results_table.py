@@ -1,0 +1,114 @@
+"""Prints the README's results table from a results file.
+
+    python -m benchmarks.results_table [benchmarks/results/ml1m_main.json]           print the table
+    python -m benchmarks.results_table --write README.md                             put it between the markers
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+from tfmeta.metrics import lower_is_better
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+RESULTS = pathlib.Path(__file__).parent / "results" / "ml1m_main.json"
+_METRICS = {"mae": "MAE", "ndcg@5": "NDCG@5", "auc": "AUC"}
+_STATES = {"user_cold": "user-cold", "item_cold": "item-cold", "both_cold": "both-cold", "warm": "warm"}
+
+
+def results_table(results: dict[str, Any]) -> str:
+    """Returns Markdown: a line per state and metric.
+
+    Columns: chance floor; the strongest reference with its name; the selected learner without support and with all
+    of it, with its 95 % interval; gain from adaptation; the learner's p-value against that reference.
+
+    Args:
+      results: `environment` and `rows`, as `trainer.evaluation` writes them; aggregates have seed `"mean"`.
+
+    Raises:
+      ValueError: if no row is of a selected learner.
+    """
+    aggregated = {row["model"] for row in results["rows"] if row["seed"] == "mean"}
+    rows = [r for r in results["rows"] if r["seed"] == "mean" or r["model"] not in aggregated]
+    if not any(r["selected"] for r in rows):
+        raise ValueError("A results table requires rows of a selected learner; there are none.")
+    lines = ["| state (users) | metric | chance | strongest baseline | unadapted | adapted (95 % interval) | gain from "
+             "adaptation | p |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for state, state_name in _STATES.items():
+        for metric, metric_name in _METRICS.items():
+            found = [r for r in rows if r["state"] == state and r["metric"] == metric and r["value"] is not None]
+            adapted = _pick(found, role="learner", selected=True, k="all")
+            if adapted is None:
+                continue
+            unadapted = _pick(found, role="learner", model=adapted["model"], k=0)
+            gain = _pick(rows, state=state, metric=f"gain_{metric}", model=adapted["model"], k="all")
+            sign = 1 if lower_is_better(metric) else -1
+            best = min((r for r in found if r["role"] == "reference" and r["k"] == "all"),
+                       key=lambda r, s=sign: s * r["value"], default=None)
+            lines.append("| " + " | ".join([
+                f"{state_name} ({adapted['users']:,})" if metric == next(iter(_METRICS)) else "", metric_name,
+                _number(_pick(found, role="floor", k="all")),
+                "-" if best is None else f"{_number(best)} `{best['model']}`",
+                _number(unadapted), f"**{_number(adapted)}** ({_interval(adapted)})",
+                "-" if gain is None else f"{gain['value']:+.3f} ({_interval(gain, '+.3f')})",
+                "-" if adapted["p_value"] is None else _p_value(adapted["p_value"])]) + " |")
+    return "\n".join([*lines, "", _provenance(results)])
+
+
+def _provenance(results: dict[str, Any]) -> str:
+    where = results["environment"]
+    seeds = sorted({r["seed"] for r in results["rows"] if r["selected"] and r["seed"] != "mean"}, key=str)
+    learner = next(r["model"] for r in results["rows"] if r["selected"])
+    features = sorted({r["features"] for r in results["rows"] if r["selected"]})
+    return (f"Learner `{learner}`, features {', '.join(f'`{f}`' for f in features)}, mean of {max(len(seeds), 1)} "
+            f"training seed{'s' if len(seeds) > 1 else ''}; p of a Wilcoxon test over users against the strongest baseline, "
+            "Holm-corrected in the cold states. "
+            f"{where['processor']}, {where['threads']} threads, {where['date'][:10]}.")
+
+
+def _pick(rows: list[dict[str, Any]], **wanted) -> dict[str, Any] | None:
+    return next((r for r in rows if all(r.get(k) == v for k, v in wanted.items())), None)
+
+
+def _number(row: dict[str, Any] | None) -> str:
+    return "-" if row is None else f"{row['value']:.3f}"
+
+
+def _interval(row: dict[str, Any], form: str = ".3f") -> str:
+    return "-" if row["low"] is None else f"{row['low']:{form}} to {row['high']:{form}}"
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.3f}" if value >= 1e-3 else "< 0.001"
+
+
+def replace_block(text: str, table: str) -> str:
+    """Returns a document with the block between the markers replaced; ValueError where it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"The document requires the markers {BEGIN} and {END}.")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="?", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="document whose marked block is replaced")
+    args = parser.parse_args()
+    try:
+        table = results_table(json.loads(args.results.read_text("utf-8")))
+        if args.write is None:
+            print(table)
+        else:
+            args.write.write_text(replace_block(args.write.read_text("utf-8"), table), "utf-8")
+    except (OSError, ValueError) as error:
+        print(f"results_table: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
