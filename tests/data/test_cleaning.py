@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmeta import config
@@ -106,6 +106,7 @@ def test_the_last_duplicate_by_time_then_by_order_stays():
     assert raw.counts["duplicates"] == 3 and raw.counts["rejected"] == 0 and raw.rejected.empty
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), max_size=40))
 def test_duplicates_against_a_plain_loop(rows):
     user, item, time = (np.array([r[i] for r in rows], np.int64) for i in range(3))
@@ -242,10 +243,22 @@ def test_numbers_of_every_arrow_type(array, numbers):
     assert [float(v) if g else None for v, g in zip(read, good, strict=True)] == numbers
 
 
+@settings(deadline=None)
+@given(st.lists(st.text("0123456789-+:TZ. We/eE", max_size=25) | st.dates().map(str) | st.datetimes().map(str),
+                max_size=6))
+def test_a_time_is_read_the_same_in_any_company(texts):
+    together = values.to_times(pa.array(texts, pa.string()), "t")
+    for i, text in enumerate(texts):
+        alone = values.to_times(pa.array([text], pa.string()), "t")
+        assert (alone[1][0], alone[2][0]) == (together[1][i], together[2][i])
+        assert not alone[2][0] or alone[0][0] == together[0][i]
+
+
 messy = st.one_of(st.none(), st.text(max_size=4), st.integers(-3, 8), st.floats(), st.booleans(),
                   st.sampled_from(["1", "u", "i", "3", "nan", "2020-01-01"]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(messy, messy, messy, messy, messy), min_size=1, max_size=15),
        st.sampled_from(["string", "int64"]))
 def test_no_values_raise_anything_but_data_errors_and_no_row_is_lost(rows, dtype):

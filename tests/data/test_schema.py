@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmeta import config
@@ -117,6 +117,7 @@ plain = st.recursive(st.none() | st.booleans() | st.integers(-3, 3) | st.floats(
 
 
 @pytest.mark.parametrize("cls", [Schema, LabelSchema, FeatureSchema, CsvOptions])
+@settings(deadline=None)
 @given(data=st.data())
 def test_parsing_raises_nothing_but_config_errors(cls, data):
     names = [f.name for f in dataclasses.fields(cls)]

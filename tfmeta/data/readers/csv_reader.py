@@ -12,7 +12,9 @@ from tfmeta.data.schema import Schema
 
 def read(source: str, *, schema: Schema | None = None, progress: bool = False,
          chunk_characters: int = CHUNK_CHARACTERS) -> RawData:
-    """Reads CSV and its like, in memory for the compact columns only, never for the text.
+    """Reads CSV and its like.
+
+    Memory holds 20 bytes a row, the ids, their features and the quarantined rows; never the text.
 
     Args:
       source: a directory that the schema's paths are relative to, or one interactions file.

@@ -76,8 +76,8 @@ class DelimitedFile:
             raise DataError(f"File '{self.name}' cannot be read: {error}.") from None
 
     def _read(self, text: io.TextIOWrapper) -> Iterator[Chunk]:
-        first = text.readline()
-        self._queue.append(first.removeprefix("\ufeff"))
+        self._queue.clear()
+        self._queue.append(text.readline().removeprefix("\ufeff"))
         columns = self._columns or self._header(text)
         check_columns(self.name, columns, self._wanted or ())
         row, seen = 0, False

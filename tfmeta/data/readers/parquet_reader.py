@@ -63,6 +63,9 @@ def parquet_chunks(path: str, *, name: str, wanted: list[str], chunk_rows: int =
                     yield Chunk.from_table(batch, file=name, first_row=row)
                     row += batch.num_rows
                     bar.update(batch.num_rows)
+            if row != file.metadata.num_rows:
+                raise DataError(f"File '{name}' is damaged: its footer requires {file.metadata.num_rows} rows, "
+                                f"received {row}. Write it again.")
             if not row:
                 yield Chunk.from_table(file.schema_arrow.empty_table().select(wanted), file=name, first_row=0)
     except (pa.ArrowException, OSError, UnicodeError) as error:
