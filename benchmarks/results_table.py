@@ -63,8 +63,8 @@ def _provenance(results: dict[str, Any]) -> str:
     learner = next(r["model"] for r in results["rows"] if r["selected"])
     features = sorted({r["features"] for r in results["rows"] if r["selected"]})
     return (f"Learner `{learner}`, features {', '.join(f'`{f}`' for f in features)}, mean of {max(len(seeds), 1)} "
-            f"training seed{'s' if len(seeds) > 1 else ''}; p of a Wilcoxon test over users against the strongest baseline, "
-            "Holm-corrected in the cold states. "
+            f"training seed{'s' if len(seeds) > 1 else ''}; p of a Wilcoxon test over users against the "
+            "strongest baseline, Holm-corrected in the cold states. "
             f"{where['processor']}, {where['threads']} threads, {where['date'][:10]}.")
 
 
