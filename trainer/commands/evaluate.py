@@ -12,8 +12,9 @@ examples:
   tfmeta evaluate --run maml=runs/a fomaml=runs/b --selected maml
 
 Writes RUN/evaluation.json (environment and rows), RUN/evaluation_rows.parquet (every row) and
-RUN/evaluation.parquet (values per user). Baselines are tuned on the validation tasks of the prepared data, or of
---tuning-data where that has none; the choice is kept in RUN/baselines.json."""
+RUN/evaluation.parquet (values per user) and RUN/report.html (one self-contained page). Baselines are tuned on the
+validation tasks of the prepared data, or of --tuning-data where that has none; the choice is kept in
+RUN/baselines.json."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what the rows say about the features used (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=256, metavar="N",
                         help="tasks adapted at once (default: %(default)s)")
-    parser.add_argument("--out", metavar="STEM", help="also write STEM.json, STEM_rows.parquet and STEM.parquet")
+    parser.add_argument("--out", metavar="STEM", help="also write the joint result: STEM.json, .html, .parquet")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from trainer.evaluation.evaluate_run import count_steps, evaluate_runs
     from trainer.evaluation.evaluation import committed_rows
     from trainer.evaluation.table import format_table
+    from trainer.report import write_report, write_run_report
 
     require(args.batch_size >= 1, "--batch-size", "at least 1", args.batch_size)
     ks = _ks(args.k)
@@ -67,12 +69,16 @@ def run(args: argparse.Namespace) -> int:
     if result.references is not None and not result.references.tuned:
         print("tfmeta: note: no validation tasks, so baselines have their default hyper-parameters; --tuning-data "
               "names a directory to tune them on.", file=sys.stderr)
+    reports = [write_run_report(run.partition("=")[2] or run, synthetic=result.synthetic) for run in args.run]
+    if args.out is not None:
+        reports.append(write_report(f"{args.out}.html", rows=result.rows, synthetic=result.synthetic))
     if args.json:
-        print(json.dumps({"environment": result.environment, "rows": committed_rows(result.rows)}))
+        print(json.dumps({"environment": result.environment, "rows": committed_rows(result.rows), "reports": reports}))
         return 0
     if result.synthetic:
         print("Synthetic data.\n")
     print(format_table(result.rows))
+    print("\n" + "\n".join(f"Report: {path}" for path in reports))
     return 0
 
 

@@ -23,4 +23,7 @@ def metric_name(metric: str) -> str:
 
 
 def model_name(model: str) -> str:
+    """`maml_user_vector` -> `MAML, user vector`: algorithm and scope."""
+    if model.startswith("maml_"):
+        return f"MAML, {model.removeprefix('maml_').replace('_', ' ')}"
     return _MODELS.get(model, model.replace("_", " "))
