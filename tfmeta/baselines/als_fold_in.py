@@ -114,13 +114,18 @@ def _ridge(known: scipy.sparse.csr_matrix, value: scipy.sparse.csr_matrix, table
       `[R, f]` float64 coefficients; zeros for a row without interactions.
     """
     width = table.shape[1]
-    outer = (table[:, :, None] * table[:, None, :]).reshape(len(table), width * width)
+    # Normal matrices are symmetric: only the upper triangles are summed.
+    upper = np.triu_indices(width)
+    outer = table[:, upper[0]] * table[:, upper[1]]
     right = value @ table
     result = np.empty((known.shape[0], width))
     step = max(1, _CHUNK // (2 * width * width))
     for start in range(0, known.shape[0], step):
         rows = slice(start, start + step)
-        normal = (known[rows] @ outer).reshape(-1, width, width)
+        packed = known[rows] @ outer
+        normal = np.empty((len(packed), width, width))
+        normal[:, upper[0], upper[1]] = packed
+        normal[:, upper[1], upper[0]] = packed
         normal[:, np.arange(width), np.arange(width)] += ridge
         result[rows] = np.linalg.solve(normal, right[rows][:, :, None])[:, :, 0]
     return result

@@ -8,7 +8,6 @@ import scipy.sparse
 
 from tfmeta.data.feature import Feature
 
-
 # Fewer items than that do not make a word a column.
 _LEAST_WORD_COUNT = 5
 
