@@ -16,6 +16,8 @@ STAMP := $(VENV)/.installed
 # MovieLens-1M: SOURCE is a directory with ratings and features; the fixed tasks lie beside it where there are any.
 SOURCE ?=
 RUNS ?= runs/ml1m
+# Further options, such as ARGS="--features genres_only --out results.json".
+ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
@@ -45,7 +47,7 @@ test-slow: $(STAMP) ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow </dev/null
 
 # What a benchmark is told about MovieLens-1M.
-ML1M = --source "$(SOURCE)" --tasks "$(TASKS)" --validation "$(VALIDATION)" --runs "$(RUNS)"
+ML1M = --source "$(SOURCE)" --tasks "$(TASKS)" --validation "$(VALIDATION)" --runs "$(RUNS)" $(ARGS)
 
 ml1m: $(STAMP) source ## MovieLens-1M: train three seeds, evaluate, write benchmarks/results (SOURCE=DIR)
 	@$(BIN)/python -m benchmarks.ml1m $(ML1M) </dev/null
