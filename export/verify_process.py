@@ -17,8 +17,7 @@ THREADS = 8
 # inspected in their turn.
 STATEFUL = frozenset({
     "Case", "HashTableV2", "If", "LookupTableFindV2", "LookupTableSizeV2", "PartitionedCall", "Placeholder",
-    "ReadVariableOp",
-    "ResourceGather", "StatefulPartitionedCall", "VarHandleOp", "While"})
+    "ReadVariableOp", "ResourceGather", "StatefulPartitionedCall", "VarHandleOp", "While"})
 # Stateless in the registry, and still not wanted: they fail because of a value, draw at random or leave TensorFlow.
 REFUSED = ("Assert", "CheckNumerics", "PyFunc", "Random", "Xla", "Print", "DecodeProto", "TPU", "Multinomial")
 
