@@ -1,6 +1,8 @@
 """The dispatcher: exit codes, messages, help."""
 
 import importlib.metadata
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -151,3 +153,42 @@ def test_every_command_has_help_with_an_example(name, capsys):
     out = capsys.readouterr().out
     assert f"tfmeta {name}" in out.split("options:")[-1], "an epilog with an example is required"
     assert "--json" in out
+
+
+def example_lines(text: str) -> list[list[str]]:
+    """Command lines of an indented or fenced example; what follows two spaces is a remark."""
+    lines = [re.split(r"\s{2,}|\s>|\s#", line.strip())[0] for line in text.splitlines()
+             if re.match(r"\s*(\.venv/bin/)?tfmeta [a-z]", line)]
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def parses(argv: list[str]) -> bool:
+    parser = cli.build_parser(argv[0], cli.commands()[argv[0]].load())
+    return parser.parse_args(argv[1:]) is not None
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands()))
+def test_examples_in_the_help_parse(name, capsys):
+    parser = cli.build_parser(name, cli.commands()[name].load())
+    epilogs = [parser.epilog, *(child.epilog for child in cli._children(parser))]
+    examples = [argv for text in epilogs if text and "examples" in text for argv in example_lines(text)]
+    assert examples
+    assert all(parses(argv) for argv in examples)
+
+
+def test_examples_in_the_readme_parse(repository):
+    blocks = re.findall(r"```console\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.S)
+    examples = example_lines("\n".join(blocks))
+    assert {argv[0] for argv in examples} >= {"data", "train", "evaluate", "export", "serve"}
+    assert all(parses(argv) for argv in examples)
+
+
+def test_schema_in_the_readme_is_one(repository):
+    import yaml
+
+    from tfmeta import config
+    from tfmeta.data.schema import Schema
+
+    text = re.search(r"```yaml\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.S)[1]
+    schema = config.parse(Schema, yaml.safe_load(text))
+    assert schema.item_id == "product" and len(schema.item_features) == 3

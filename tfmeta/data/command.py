@@ -14,8 +14,7 @@ examples:
   tfmeta data prepare --dataset ml-1m --out prepared                 downloads MovieLens-1M from GroupLens
   tfmeta data prepare --dataset ml-1m --source DIR --no-validation --out refit
   tfmeta data prepare --dataset csv --source DIR --schema schema.yaml --set mode=temporal --out prepared
-  tfmeta data prepare --dataset ml-1m --source DIR --tasks tasks.parquet --validation held_out.parquet --out
-  fixed
+  tfmeta data prepare --dataset ml-1m --source DIR --tasks tasks.parquet --out fixed
 
 Settings of the split (--set, or a YAML file with --split): mode (random, temporal, explicit),
 cold_user_share, cold_item_share, validation_user_share, validation_item_share, warm_test_user_share,
