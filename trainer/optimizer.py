@@ -5,10 +5,16 @@ import tensorflow as tf
 
 from tfmeta import config as configs
 from trainer.config import OptimizerConfig
+from trainer.lazy_adam import LazyAdam
 
 
 def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variables: list, exempt: list):
     """Returns a built Keras optimizer.
+
+    `adam` and `adamw` are `LazyAdam`: Keras's Adam for dense gradients, by rows for those of embedding tables. `sgd`
+    without momentum updates tables by rows too, which gives the same numbers as a dense update (its weight decay
+    is that of whole tables). All others take dense gradients and update whole tables, so that a step's time grows
+    with them.
 
     Args:
       config: the section `optimizer`.
@@ -16,7 +22,7 @@ def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variab
       variables: trainable Keras variables, in a fixed order.
       exempt: those of them that no weight decay touches.
     """
-    classes = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD,
+    classes = {"adam": LazyAdam, "adamw": LazyAdam, "sgd": keras.optimizers.SGD,
                "adagrad": keras.optimizers.Adagrad, "rmsprop": keras.optimizers.RMSprop,
                "nadam": keras.optimizers.Nadam, "lion": keras.optimizers.Lion}
     options = {"momentum": config.momentum} if config.momentum else {}
@@ -27,6 +33,12 @@ def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variab
         optimizer.exclude_from_weight_decay(var_list=exempt)
     optimizer.build(variables)
     return optimizer
+
+
+def updates_by_rows(optimizer) -> bool:
+    """Tells whether an optimizer takes `tf.IndexedSlices` and then leaves the other rows alone."""
+    return isinstance(optimizer, LazyAdam) or (
+        isinstance(optimizer, keras.optimizers.SGD) and optimizer.momentum == 0)
 
 
 def exempt_from_decay(recommender) -> list:

@@ -5,7 +5,9 @@ import tensorflow as tf
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.task_batch import IndexedTaskBatch, TaskBatch
 from tfmeta.models.recommender import Recommender
+from trainer.distinct_slices import clip_by_norm, distinct
 from trainer.item_id_dropout import item_id_dropout, task_keys
+from trainer.optimizer import updates_by_rows
 
 BATCH_SPEC = IndexedTaskBatch(
     user_row=tf.TensorSpec([None], tf.int32),
@@ -18,7 +20,8 @@ BATCH_SPEC = IndexedTaskBatch(
 class OuterStep:
     """Gathers features, adapts, differentiates and updates; one compiled function.
 
-    The mean loss over the batch's actual tasks plus the model's regularisation is minimised. A step whose loss
+    The mean loss over the batch's actual tasks plus the model's regularisation is minimised. Gradients of embedding
+    tables stay sparse where the optimizer takes them so: then no work grows with the tables. A step whose loss
     or gradient norm is not finite changes nothing, and neither does any step after it: `failed_step` holds its
     number, so that the caller may look at it seldom without the weights being lost.
 
@@ -41,6 +44,7 @@ class OuterStep:
                  dropout: float, seed: int):
         self._recommender, self._optimizer, self._tables = recommender, optimizer, tables
         self._clip_norm, self._dropout, self._seed = clip_norm, dropout, seed
+        self._by_rows = updates_by_rows(optimizer)
         self._id_name = recommender.feature_spec.item_id.name
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="loss_sum")
@@ -111,11 +115,12 @@ class OuterStep:
             loss = tf.add_n([tf.reduce_mean(task_loss), *self._recommender.losses])
         gradients = tape.gradient(loss, [v.value for v in variables],
                                   unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # Dense, because rows that occur twice in a sparse gradient would be counted apart in the norm.
-        gradients = [tf.convert_to_tensor(g) for g in gradients]
+        # Each row once, because rows that occur twice in a sparse gradient would be counted apart in the norm.
+        gradients = [distinct(g) if self._by_rows and isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
+                     for g in gradients]
         norm = tf.linalg.global_norm(gradients)
         if self._clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+            gradients = clip_by_norm(gradients, self._clip_norm, norm=norm)
         fine = tf.math.is_finite(loss) & tf.math.is_finite(norm)
 
         def update():
