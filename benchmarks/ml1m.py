@@ -1,6 +1,6 @@
 """MovieLens-1M end to end: prepare, meta-train with several seeds, evaluate in all states, export, verify, report.
 
-    python -m benchmarks.ml1m --source DIR [--tasks FILE] [--validation FILE]
+    python -m benchmarks.ml1m --source DIR [--tasks FILE] [--validation FILE] [--features genres_only]
 
 Hyper-parameters come from `benchmarks/configs/ml1m.yaml`, which `make ml1m-tune` chose on validation users and items;
 training is on all warm data, for the number of epochs given there. Baselines are tuned on the same validation users
@@ -14,7 +14,7 @@ import time
 
 from tqdm import tqdm
 
-from benchmarks.ml1m_data import ml1m_data
+from benchmarks.ml1m_data import ml1m_data, public_view
 from export.run_export import export_run
 from tfmeta import config
 from tfmeta.baselines import BASELINES
@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--source", required=True, help="directory with MovieLens-1M")
     parser.add_argument("--tasks", help="fixed test tasks; default drawn")
     parser.add_argument("--validation", help="pseudo-cold users and items; default drawn")
+    parser.add_argument("--features", choices=("full", "genres_only"), default="full",
+                        help="genres_only leaves out what GroupLens does not publish: plot, people, certificate")
     parser.add_argument("--runs", default="runs/ml1m", help="where data and runs lie")
     parser.add_argument("--config", default="benchmarks/configs/ml1m.yaml", help="training configuration")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds (default 3)")
@@ -39,6 +41,8 @@ def main() -> int:
     args = parser.parse_args()
 
     begun = time.monotonic()
+    if args.features == "genres_only":
+        args.source = public_view(args.source, folder=args.runs)
     data = {part: ml1m_data(args.source, folder=args.runs, part=part, tasks=args.tasks or None,
                             validation=args.validation or None) for part in ("tuning", "refit")}
     values = config.load_yaml(args.config)

@@ -8,6 +8,21 @@ from tfmeta.data.prepared_data import PreparedData
 from tfmeta.io import filesystem
 
 
+# What GroupLens publishes has no plot and no people; features are then genres_only.
+_EXTRA = "movies_extra.parquet"
+
+
+def public_view(source: str, *, folder: str) -> str:
+    """Returns a directory of links to everything in `source` but the features that GroupLens does not publish."""
+    view = os.path.join(folder, "source-genres_only")
+    os.makedirs(view, exist_ok=True)
+    for name in os.listdir(source):
+        link = os.path.join(view, name)
+        if name != _EXTRA and not os.path.lexists(link):
+            os.symlink(os.path.abspath(os.path.join(source, name)), link)
+    return view
+
+
 def ml1m_data(source: str, *, folder: str, part: str, tasks: str | None = None,
               validation: str | None = None) -> PreparedData:
     """Returns the prepared directory `folder/data-<part>`, made on first use.
