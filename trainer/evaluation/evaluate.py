@@ -10,6 +10,7 @@ from tfmeta.data.label import Label
 from tfmeta.data.task_set import STATES, TaskSet
 from tfmeta.errors import ConfigError, RunError, suggest
 from tfmeta.metrics import MetricSet
+from trainer.evaluation.catalogue import Catalogue
 from trainer.evaluation.evaluation import Evaluation
 from trainer.evaluation.evaluation_cell import EvaluationCell
 from trainer.evaluation.scorer import ROLES, Scorer
@@ -20,7 +21,8 @@ FLOOR, CEILING = "chance", "perfect_order"
 
 def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Sequence[int | str] = DEFAULT_KS,
              states: Sequence[str] | None = None, cutoffs: Sequence[int] = (5,),
-             levels: Sequence[float] | None = None, seed: int = 0, features: str = "full",
+             levels: Sequence[float] | None = None, catalogue: Catalogue | None = None, seed: int = 0,
+             features: str = "full",
              progress: Callable[[str], Any] | None = None) -> Evaluation:
     """Scores the same tasks with every model at every k, and adds the chance floor and the ceiling.
 
@@ -35,6 +37,8 @@ def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Seq
       states: those to evaluate; default all that occur.
       cutoffs: k of the list metrics.
       levels: ascending label values for `mae_median`; None leaves it out.
+      catalogue: also measures recommendation out of all items, at its own ks; not of the synthetic oracles, which
+        know the query items alone.
       seed: of the learners' training.
       features: `full` or `genres_only`, for the rows.
       progress: called with a description before each of `(scorers + 1) * ks` steps of every state.
@@ -56,6 +60,9 @@ def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Seq
             raise ConfigError(f"Unknown state '{state}'.{suggest(state, STATES)}")
         if state not in tasks.states:
             raise ConfigError(f"The tasks have no state '{state}', only {', '.join(tasks.states) or 'none'}.")
+    if catalogue is not None and catalogue.cutoff in cutoffs:
+        raise ConfigError(f"The cut-off of the catalogue metrics ({catalogue.cutoff}) requires another value than those "
+                          f"of the list metrics ({', '.join(map(str, cutoffs))}).")
     metrics = MetricSet(label, tuple(cutoffs), None if levels is None else tuple(levels))
     report = progress or (lambda text: None)
     cells = []
@@ -64,10 +71,12 @@ def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Seq
         blind = dataclasses.replace(part, query_label=np.full_like(part.query_label, np.nan))
         axes = {"user_row": part.user_row, "split": part.split, "query_length": part.query_length, "state": state,
                 "features": features}
-        for name, role, values in ((FLOOR, "floor", metrics.floor), (CEILING, "ceiling", metrics.ceiling)):
+        for name, role in ((FLOOR, "floor"), (CEILING, "ceiling")):
             report(f"{state} {name}")
-            cell = EvaluationCell.of(values(part.query_label, part.query_length), model=name, role=role, k="all",
-                                     seed="mean", **axes)
+            values = getattr(metrics, role)(part.query_label, part.query_length)
+            if catalogue is not None:
+                values |= getattr(catalogue, role)(part)
+            cell = EvaluationCell.of(values, model=name, role=role, k="all", seed="mean", **axes)
             cells += [dataclasses.replace(cell, k=k) for k in ks]
         for scorer in scorers:
             labels = {"model": scorer.name, "role": scorer.role, "uses_history": scorer.uses_history,
@@ -80,7 +89,11 @@ def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Seq
                 if cell is not None and not scorer.uses_support:
                     cell = dataclasses.replace(cell, k=k)
                 else:
-                    values = _score(scorer, blind.truncate(None if k == "all" else k), part, metrics)
+                    shown = blind.truncate(None if k == "all" else k)
+                    values = _score(scorer, shown, part, metrics)
+                    if catalogue is not None and scorer.role != "ceiling" and (k in catalogue.ks
+                                                                               or not scorer.uses_support):
+                        values |= catalogue.measure(scorer, shown, part=part)
                     cell = EvaluationCell.of(values, k=k, **axes, **labels)
                 cells.append(cell)
     return Evaluation(tuple(cells))

@@ -9,6 +9,7 @@ import numpy as np
 from tfmeta.baselines import BASELINES
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.errors import RunError
+from trainer.evaluation.catalogue import Catalogue
 from trainer.evaluation.environment import environment as describe_environment
 from trainer.evaluation.evaluate import DEFAULT_KS, check_ks, evaluate
 from trainer.evaluation.evaluation import Evaluation
@@ -43,7 +44,7 @@ class RunEvaluation:
 def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: str | None = None,
                   states: Sequence[str] | None = None, ks: Sequence[int | str] = DEFAULT_KS,
                   baselines: Sequence[str] | None = None, selected: str | None = None, out: str | None = None,
-                  features: str = "full", batch_size: int = 256,
+                  features: str = "full", batch_size: int = 256, catalogue_cutoff: int | None = None,
                   progress: Callable[[str], Any] | None = None) -> RunEvaluation:
     """Evaluates runs on the test tasks of their prepared data, beside tuned baselines, floor and ceilings.
 
@@ -61,6 +62,7 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
       out: path without an ending for the joint result.
       features: `full` or `genres_only`, for the rows.
       batch_size: tasks adapted at once.
+      catalogue_cutoff: also measures recall and NDCG at that cut-off over the whole catalogue, on the first split.
       progress: called with a description before every step.
 
     Raises:
@@ -85,6 +87,9 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
     ks = check_ks(ks)
     common = {"label": spec.label, "ks": ks, "states": states, "features": features, "progress": progress,
               "levels": _levels(prepared)}
+    if catalogue_cutoff is not None:
+        common["catalogue"] = Catalogue(prepared.train, num_users=len(prepared.users), num_items=len(prepared.items),
+                                        label=spec.label, cutoff=catalogue_cutoff)
     references, scorers = None, []
     chosen = list(BASELINES) if baselines is None else list(baselines)
     if chosen:

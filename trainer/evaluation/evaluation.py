@@ -121,9 +121,10 @@ class Evaluation:
                              and metric in FAMILY_METRICS and state in FAMILY_STATES)
                 rows.append(_row(cell, metric, cell.value[j], int(cell.users[j]), p_value, in_family))
                 columns.append(values)
-                if base is not None and metric != "rmse_pooled":
-                    gain = values - base.user_value[:, j]
-                    rows.append(_row(cell, f"gain_{metric}", cell.value[j] - base.value[j], int(cell.users[j]),
+                if base is not None and metric in base.metrics and metric != "rmse_pooled":
+                    i = base.metrics.index(metric)
+                    gain = values - base.user_value[:, i]
+                    rows.append(_row(cell, f"gain_{metric}", cell.value[j] - base.value[i], int(cell.users[j]),
                                      wilcoxon(gain) if final else None, False))
                     columns.append(gain)
         if columns:
