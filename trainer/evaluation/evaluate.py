@@ -61,8 +61,8 @@ def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Seq
         if state not in tasks.states:
             raise ConfigError(f"The tasks have no state '{state}', only {', '.join(tasks.states) or 'none'}.")
     if catalogue is not None and catalogue.cutoff in cutoffs:
-        raise ConfigError(f"The cut-off of the catalogue metrics ({catalogue.cutoff}) requires another value than those "
-                          f"of the list metrics ({', '.join(map(str, cutoffs))}).")
+        raise ConfigError(f"The cut-off of the catalogue metrics requires another value than those of the list metrics "
+                          f"({', '.join(map(str, cutoffs))}), received {catalogue.cutoff}.")
     metrics = MetricSet(label, tuple(cutoffs), None if levels is None else tuple(levels))
     report = progress or (lambda text: None)
     cells = []
