@@ -91,5 +91,5 @@ def test_mistakes_are_named(tasks, train):
     with pytest.raises(ConfigError, match="at least 1"):
         Catalogue(train, num_users=20, num_items=ITEMS, label=LABEL, cutoff=0)
     catalogue = Catalogue(train, num_users=20, num_items=ITEMS, label=LABEL, cutoff=5)
-    with pytest.raises(ConfigError, match="requires another value .*received 5"):
+    with pytest.raises(ConfigError, match=r"requires another value .*received 5"):
         evaluate([], tasks, label=LABEL, catalogue=catalogue)
