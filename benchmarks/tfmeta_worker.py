@@ -1,0 +1,51 @@
+"""W1 in tfmeta: the training loop's outer step, as a worker beside those of `benchmarks/peers`."""
+
+import argparse
+import os
+
+from benchmarks.peers.worker import bind, serve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inner-steps", type=int, default=5)
+    parser.add_argument("--order", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--tasks", type=int, default=32)
+    parser.add_argument("--support", type=int, default=20)
+    parser.add_argument("--query", type=int, default=10)
+    parser.add_argument("--adam", choices=("lazy", "dense"), default="lazy",
+                        help="lazy is the product's; dense updates whole tables, as the peers do")
+    parser.add_argument("--threads", type=int, default=int(os.environ.get("W1_THREADS", "2")))
+    args = parser.parse_args()
+    bind(args.threads)
+
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from benchmarks import w1
+
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    setting = w1.W1(inner_steps=args.inner_steps, tasks=args.tasks, order=args.order, support=args.support,
+                    query=args.query)
+    outer = w1.outer_step(setting, w1.build(setting), dense=args.adam == "dense")
+    batches = w1.batches(setting)
+
+    def step(number: int) -> tf.Tensor:
+        outer(batches[number % len(batches)])
+        # The running sum as it stands now: steps are ordered, so this reads behind the one above.
+        return outer.loss_sum.read_value()
+
+    total = [0.0]
+
+    def loss(running: tf.Tensor) -> float:
+        before, total[0] = total[0], float(running)
+        return (total[0] - before) / args.tasks
+
+    serve(step, loss=loss, wait=lambda running: running.numpy(),
+          versions={"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__})
+
+
+if __name__ == "__main__":
+    main()
