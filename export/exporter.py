@@ -51,7 +51,7 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
       layout: `versioned` or `flat`.
       support_bound: support rows kept per task, the last ones.
       check: verify in a second process before the directory appears.
-      run: `run`, `training_config` and `metrics` of a training run, for the metadata.
+      run: `run`, `training_config` and `metrics` (its evaluation) of a training run, for what lies beside the graph.
 
     Returns:
       the model's directory.
@@ -66,7 +66,7 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
     require(layout in LAYOUTS, "layout", f"one of {LAYOUTS}", layout)
     require(isinstance(support_bound, int) and support_bound >= 1, "support_bound", "at least 1", support_bound)
     target = _target(str(model_base).rstrip("/"), version, layout)
-    existed = filesystem.exists(target)
+    existed = filesystem.exists(target) and (not filesystem.is_dir(target) or bool(filesystem.listdir(target)))
     try:
         with filesystem.atomic_directory(target, last=("saved_model.pb",)) as directory:
             # On the processor, like the server, whatever device trained the model.
@@ -125,11 +125,16 @@ def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, ite
         catalogue=raw_columns(items, source.features, rename={spec.item_id.name: "item_id"}),
         signatures=tuple(SIGNATURES), default_signature=default_signature, support_width=support_bound)
     by_id = item_features == "catalogue"
+    run = dict(run)
+    evaluation = run.pop("metrics", None)
     described = metadata.describe(
         recommender, signatures=_signatures(cases, default_signature), item_features=item_features,
-        support_bound=support_bound, default_signature=default_signature, run=run,
+        support_bound=support_bound, default_signature=default_signature,
+        run={**run, "metrics": "evaluation.json" if evaluation else None},
         catalogue_size=len(ids) if by_id else None,
         catalogue_sha256=hashlib.sha256("\0".join(map(str, ids.tolist())).encode()).hexdigest() if by_id else None)
+    if evaluation:
+        filesystem.write_text(os.path.join(extras, "evaluation.json"), json.dumps(evaluation))
     filesystem.write_text(os.path.join(extras, "feature_spec.json"), spec.to_json())
     filesystem.write_text(os.path.join(extras, "export.json"),
                           json.dumps(described, indent=2, sort_keys=True, allow_nan=False))

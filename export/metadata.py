@@ -32,7 +32,8 @@ def describe(recommender: Recommender, *, signatures: dict, item_features: str, 
       support_bound: support rows kept per task.
       default_signature: what `serving_default` is.
       catalogue_size, catalogue_sha256: items of the catalogue and the hash of their ids; None in mode `request`.
-      run: `training_config`, `metrics` and `run` of a training run, each or all absent.
+      run: `training_config` and `run` of a training run, and as `metrics` the file that holds its evaluation; each
+        or all absent.
     """
     config = recommender.get_config()
     label = recommender.feature_spec.label
@@ -49,8 +50,9 @@ def describe(recommender: Recommender, *, signatures: dict, item_features: str, 
 def model_card(metadata: dict) -> str:
     """Returns a brief model card in Markdown."""
     label, catalogue = metadata["label"], metadata["catalogue"]
-    items = (f"a catalogue of {catalogue['items']} items inside the graph; a request carries item ids"
-             if catalogue else "item features travel with each request")
+    items = (f"a catalogue of {catalogue['items']} items inside the graph, a request carries ids; an unknown id is "
+             "scored as an item without content" if catalogue else
+             "their features travel with each request; an item that training never saw is scored by these alone")
     unit = {"rating": f"ratings from {label['minimum']:g} to {label['maximum']:g}, scores not clipped to them",
             "click": "clicks; scores are probabilities",
             "weight": "non-negative weights; scores are unbounded preferences"}[label["unit"]]
@@ -60,7 +62,7 @@ def model_card(metadata: dict) -> str:
              f"- Model: `{metadata['model']['name']}`; learner: `{metadata['learner']['name']}`, scope "
              f"`{metadata['learner']['scope']}`",
              f"- Label `{label['name']}`: {unit}",
-             f"- Items: {items}; an unknown item is scored as an item without content",
+             f"- Items: {items}",
              f"- Support: the last {metadata['support_bound']} interactions of a request are used",
              f"- `serving_default` is `{metadata['default_signature']}`",
              f"- Fingerprint: `{metadata['fingerprint']}`",
@@ -73,7 +75,7 @@ def model_card(metadata: dict) -> str:
     lines += ["", "`status` is a bit set per row: 0 fine, 1 a non-finite label was dropped, 2 a non-finite feature was "
               "replaced, 8 a length outside 0 to the width was clamped.", "", "## Evaluation", ""]
     if metadata.get("metrics"):
-        lines += ["`metrics` in `export.json` holds the evaluation of the run at export."]
+        lines += ["`evaluation.json` holds the evaluation of the run at export."]
     else:
         lines += ["The run had not been evaluated at export; `tfmeta evaluate` does it."]
     return "\n".join(lines) + "\n"
