@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from tfmeta import __version__
 from tfmeta import config as configs
+from tfmeta.data.build_task_sampler import build_task_sampler
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.prepared_data import PreparedData
-from tfmeta.data.task_sampler import TaskSampler
 from tfmeta.errors import RunError
 from tfmeta.io import filesystem
 from trainer.checkpoints import Checkpoints
@@ -82,7 +82,7 @@ class _Training:
                  on_epoch: Callable[[dict], None] | None, checkpoint_dir: str, tensorboard_dir: str):
         config, spec = directory.config, directory.feature_spec
         self._directory, self._config, self._progress, self._on_epoch = directory, config, progress, on_epoch
-        self._sampler = TaskSampler(prepared.train, config=config.sampler, label=spec.label, seed=config.seed)
+        self._sampler = build_task_sampler(prepared, config=config.sampler, label=spec.label, seed=config.seed)
         self._steps_per_epoch = self._sampler.steps_per_epoch
         self._total = config.epochs * self._steps_per_epoch
         self._recommender = build_from_config(config, spec)

@@ -28,7 +28,8 @@ def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variab
     options = {"momentum": config.momentum} if config.momentum else {}
     if config.weight_decay or config.name == "adamw":
         options["weight_decay"] = config.weight_decay
-    optimizer = classes[config.name](learning_rate=schedule, **options)
+    # Checkpoints know an optimizer's variables by its name; Keras would number the optimizers of a process.
+    optimizer = classes[config.name](learning_rate=schedule, name="outer", **options)
     if config.weight_decay and exempt:
         optimizer.exclude_from_weight_decay(var_list=exempt)
     optimizer.build(variables)

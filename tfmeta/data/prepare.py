@@ -1,7 +1,8 @@
 """From clean raw data to a prepared directory."""
 
-import hashlib
+import functools
 import json
+import os
 import time as clock
 from collections.abc import Callable
 
@@ -10,8 +11,8 @@ import pyarrow as pa
 
 from tfmeta import config
 from tfmeta.data.fit_spec import fit_spec
-from tfmeta.data.prepared_data import FORMAT, MANIFEST, PreparedData
-from tfmeta.data.prepared_tables import padded_lists, rejected_table, side_table, to_bytes, train_table
+from tfmeta.data.prepared_data import FORMAT, MANIFEST, PreparedData, sha256
+from tfmeta.data.prepared_tables import padded_lists, rejected_table, side_table, to_bytes, write_train
 from tfmeta.data.raw_data import RawData
 from tfmeta.data.split_config import SplitConfig
 from tfmeta.data.splits.draw import draw_split
@@ -71,7 +72,7 @@ def prepare(
         "feature_spec.json": spec.to_json().encode("utf-8"),
         "users.parquet": to_bytes(side_table(raw, "user", parts.user_partition)),
         "items.parquet": to_bytes(side_table(raw, "item", parts.item_partition)),
-        "train.parquet": to_bytes(train_table(raw, parts.train)),
+        "train.parquet": functools.partial(write_train, raw, parts.train),
         "tasks/validation.parquet": to_bytes(parts.validation.to_table(**labels)),
         "tasks/test.parquet": to_bytes(parts.test.to_table(**labels)),
         "rejected.parquet": to_bytes(rejected_table(raw.rejected)),
@@ -99,12 +100,19 @@ def prepare(
     return PreparedData(out)
 
 
-def _write(out: str, files: dict[str, bytes], *, overwrite: bool) -> None:
-    manifest = {"format": FORMAT, "files": {
-        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}}
-    files = {**files, MANIFEST: json.dumps(manifest, indent=2).encode("utf-8")}
+def _write(out: str, files: dict[str, bytes | Callable], *, overwrite: bool) -> None:
+    """Writes the files, each given as its bytes or as a function of its `path`, and the manifest over them."""
+    manifest = {"format": FORMAT, "files": {}}
     with filesystem.atomic_directory(out, overwrite=overwrite, last=(MANIFEST,)) as folder:
         filesystem.makedirs(filesystem.join(folder, "tasks"))
-        for name, data in files.items():
-            with filesystem.open_file(filesystem.join(folder, name), "wb") as file:
-                file.write(data)
+        for name, content in files.items():
+            path = filesystem.join(folder, name)
+            if callable(content):
+                content(path=path)
+            else:
+                with filesystem.open_file(path, "wb") as file:
+                    file.write(content)
+            with filesystem.open_file(path, "rb") as file:
+                manifest["files"][name] = {"bytes": os.path.getsize(path), "sha256": sha256(file)}
+        with filesystem.open_file(filesystem.join(folder, MANIFEST), "wb") as file:
+            file.write(json.dumps(manifest, indent=2).encode("utf-8"))

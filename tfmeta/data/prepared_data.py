@@ -14,6 +14,7 @@ from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.data.interactions import Interactions
 from tfmeta.data.ragged import pad
 from tfmeta.data.task_set import TaskSet
+from tfmeta.data.training_rows import TrainingRows
 from tfmeta.errors import DataError
 from tfmeta.io import filesystem
 
@@ -30,7 +31,8 @@ class PreparedData:
         feature_spec.json    the FeatureSpec
         users.parquet        row i is user row i: `user_id`, `partition` (warm | validation | cold), features
         items.parquet        the same for items, with the title column where there is one
-        train.parquet        `user_row, item_row, label, time`: warm users x warm items only
+        train.parquet        `user_row, item_row, label, time`: warm users x warm items only, sorted by user,
+                             whole users in each row group, so that a part of the users can be read alone
         tasks/validation.parquet, tasks/test.parquet
                              `state, user_row, split, query_item, query_label, support_item, support_label`
         rejected.parquet     quarantined rows: `file, row, reason, content`
@@ -71,7 +73,8 @@ class PreparedData:
             path = filesystem.join(self.path, name)
             if not filesystem.exists(path):
                 raise DataError(f"Prepared directory '{self.path}' is incomplete: '{name}' is missing.")
-            digest = hashlib.sha256(filesystem.read_bytes(path)).hexdigest()
+            with filesystem.open_file(path, "rb") as file:
+                digest = sha256(file)
             if digest != entry["sha256"]:
                 raise DataError(f"File '{path}' was changed after it was written: its checksum differs from "
                                 f"the manifest. Prepare the data again.")
@@ -100,8 +103,18 @@ class PreparedData:
 
     @functools.cached_property
     def train(self) -> Interactions:
-        frame = self._frame("train.parquet")
-        return Interactions(**{c: frame[c].to_numpy() for c in ("user_row", "item_row", "label", "time")})
+        """All training interactions, in memory: 20 bytes each."""
+        table = self._table("train.parquet")
+        columns = {}
+        for name in ("user_row", "item_row", "label", "time"):
+            columns[name] = table[name].to_numpy()
+            table = table.drop_columns(name)  # so that no two forms of more than one column exist
+        return Interactions(**columns)
+
+    @property
+    def training_rows(self) -> TrainingRows:
+        """The training interactions on disk, to be read piece by piece."""
+        return TrainingRows(filesystem.join(self.path, "train.parquet"))
 
     def tasks(self, part: str) -> TaskSet:
         """Returns the `validation` or `test` tasks; empty where the split has none."""
@@ -134,6 +147,14 @@ class PreparedData:
         for name in TRAINING_FILES:
             digest.update(f"{name} {self.manifest['files'][name]['sha256']}\n".encode())
         return digest.hexdigest()
+
+
+def sha256(file) -> str:
+    """Returns the SHA-256 of an open binary file in hexadecimal, read in chunks."""
+    digest = hashlib.sha256()
+    while chunk := file.read(8 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _lists(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,9 @@ from tfmeta.data.feature_schema import FeatureSchema
 from tfmeta.data.raw_data import RawData
 from tfmeta.data.splits.split import PARTITIONS
 
+# Rows of a row group of train.parquet: small beside memory, large beside what reading one costs.
+ROWS_PER_GROUP = 131_072
+_TRAIN = {"user_row": np.int32, "item_row": np.int32, "label": np.float32, "time": np.int64}
 _SCALARS = {"string": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
 
 
@@ -32,13 +35,43 @@ def side_table(raw: RawData, side: str, partition: np.ndarray) -> pa.Table:
     return pa.table(columns)
 
 
-def train_table(raw: RawData, train: np.ndarray) -> pa.Table:
-    """Returns `train.parquet`: rows of the mask `[N]` by user row, time and original order."""
+def write_train(raw: RawData, train: np.ndarray, *, path: str, rows_per_group: int = ROWS_PER_GROUP) -> None:
+    """Writes `train.parquet`: rows of the mask `[N]` by user row, time and original order.
+
+    A row group has whole users, and at most `rows_per_group` rows unless one user has more. No more than one is
+    copied at a time; beside it sorting takes 16 bytes a row.
+
+    Args:
+      raw: the data.
+      train: `[N]` bool.
+      path: of the file, on a local disk.
+      rows_per_group: rows of a row group.
+    """
     interactions = raw.interactions
-    rows = np.flatnonzero(train)
-    rows = rows[np.lexsort((interactions.time[rows], interactions.user_row[rows]))]
-    dtypes = {"user_row": np.int32, "item_row": np.int32, "label": np.float32, "time": np.int64}
-    return pa.table({n: pa.array(getattr(interactions, n)[rows].astype(d)) for n, d in dtypes.items()})
+    user, row = _by_user(interactions.user_row, train)
+    start = np.concatenate([[0], np.flatnonzero(user[1:] != user[:-1]) + 1, [len(row)]])  # of each user, and the end
+    schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in _TRAIN.items()])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        first = 0
+        while first < len(start) - 1 and len(row):
+            stop = max(first + 1, int(np.searchsorted(start, start[first] + rows_per_group, side="right")) - 1)
+            group = row[start[first]:start[stop]]
+            group = group[np.lexsort((interactions.time[group], interactions.user_row[group]))]
+            columns = {n: pa.array(getattr(interactions, n)[group].astype(d, copy=False)) for n, d in _TRAIN.items()}
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
+            first = stop
+
+
+def _by_user(user_row: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (user, row) uint32 of the chosen rows, sorted by both; views of one array of 8 bytes a row."""
+    row = np.flatnonzero(chosen).astype(np.uint32)
+    both = user_row[row].astype("<i8")
+    both <<= 32
+    both |= row
+    del row
+    both.sort()
+    words = both.view("<u4").reshape(-1, 2)
+    return words[:, 1], words[:, 0]
 
 
 def rejected_table(rejected: pd.DataFrame) -> pa.Table:

@@ -25,6 +25,8 @@ class TaskSamplerConfig:
       meta_batch_size: tasks in one outer step; the last batch of an epoch may be smaller.
       task_weighting: `uniform` makes every eligible user one task an epoch, `sqrt` draws as many tasks with
         replacement, in proportion to the square root of a user's number of interactions.
+      max_rows_in_memory: interactions that are held in memory, 8 bytes each; data with more are read from disk
+        window by window, see `StreamingTaskSampler`. None holds all, whatever their number.
     """
 
     query_size: int = 10
@@ -34,6 +36,7 @@ class TaskSamplerConfig:
     support_size: tuple[int, int] | None = None
     meta_batch_size: int = 32
     task_weighting: Literal["uniform", "sqrt"] = "uniform"
+    max_rows_in_memory: int | None = 50_000_000
 
     def __post_init__(self):
         require(self.query_size >= 1, "query_size", "at least 1", self.query_size)
@@ -45,3 +48,5 @@ class TaskSamplerConfig:
         require(self.support_size is None or 0 <= self.support_size[0] <= self.support_size[1],
                 "support_size", "none or [low, high] with 0 <= low <= high", self.support_size)
         require(self.meta_batch_size >= 1, "meta_batch_size", "at least 1", self.meta_batch_size)
+        require(self.max_rows_in_memory is None or self.max_rows_in_memory >= 1, "max_rows_in_memory",
+                "at least 1, or none", self.max_rows_in_memory)
