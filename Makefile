@@ -21,7 +21,7 @@ ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow lint ml1m ml1m-tune source lock env clean distclean
+.PHONY: help demo test test-slow lint ml1m ml1m-tune source bench bench-gpu bench-peers-env lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -59,12 +59,38 @@ source:
 	@test -n "$(SOURCE)" || { echo "A directory with MovieLens-1M is required: make ml1m SOURCE=DIR" >&2; exit 2; }
 	@test -d "$(SOURCE)" || { echo "SOURCE=$(SOURCE) is not a directory." >&2; exit 2; }
 
+# Parts of `make bench` in this order; each writes benchmarks/results/<part>.json and leaves an older file if it fails.
+BENCH_VENV ?= .venv-bench
+BENCH ?= train_speed scaling serving_cost startup embedding_scale input_speed
+BENCH_STAMP := $(BENCH_VENV)/.installed
+export BENCH_VENV
+
+bench: $(STAMP) $(BENCH_STAMP) ## all speed benchmarks beside JAX and PyTorch, and a table of them (under 15 minutes)
+	@failed=; for part in $(BENCH); do \
+	  if [ -e benchmarks/$$part.py ]; then \
+	    echo "== $$part" >&2; $(BIN)/python -m benchmarks.$$part </dev/null || failed="$$failed $$part"; \
+	  fi; \
+	done; \
+	$(BIN)/python -m benchmarks.bench_table; \
+	test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
+
+bench-gpu: $(STAMP) ## W1's training step on a GPU; says so where there is none
+	@$(BIN)/python -m benchmarks.gpu </dev/null
+
+bench-peers-env: $(BENCH_STAMP) ## the environment of the peers in .venv-bench: JAX, and PyTorch where its CPU build is found
+
+$(BENCH_STAMP): $(STAMP) requirements/bench.txt requirements/bench_environment.sh
+	@requirements/bench_environment.sh "$(BENCH_VENV)" "$(BIN)/python"
+	@touch $@
+
 lint: $(STAMP) ## ruff
 	@$(BIN)/ruff check .
 
 lock: $(STAMP) ## resolve requirements/dev.txt again
 	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 --extra test --extra tune \
 	  pyproject.toml requirements/dev.in -o requirements/dev.txt -q
+	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 requirements/bench.in \
+	  -o requirements/bench.txt -q
 
 clean: ## remove what tests and builds leave behind
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -13,6 +13,8 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=32)
     parser.add_argument("--support", type=int, default=20)
     parser.add_argument("--query", type=int, default=10)
+    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--adam", choices=("lazy", "dense"), default="lazy",
                         help="lazy is the product's; dense updates whole tables, as the peers do")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("W1_THREADS", "2")))
@@ -28,7 +30,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     setting = w1.W1(inner_steps=args.inner_steps, tasks=args.tasks, order=args.order, support=args.support,
-                    query=args.query)
+                    query=args.query, batches=args.batches, seed=args.seed)
     outer = w1.outer_step(setting, w1.build(setting), dense=args.adam == "dense")
     batches = w1.batches(setting)
 

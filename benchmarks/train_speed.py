@@ -41,7 +41,8 @@ TOLERANCE = {"jax": 1e-4, "torch_func": 1e-3, "torch_loop": 1e-3}
 def commands(setting: w1.W1, *, arrays: str, threads: int, peers: bool = True) -> dict[str, list[str]]:
     """Returns the command line of each system that can be run here."""
     options = ["--inner-steps", str(setting.inner_steps), "--order", str(setting.order), "--threads", str(threads)]
-    shape = ["--tasks", str(setting.tasks), "--support", str(setting.support), "--query", str(setting.query)]
+    shape = ["--tasks", str(setting.tasks), "--support", str(setting.support), "--query", str(setting.query),
+             "--batches", str(setting.batches), "--seed", str(setting.seed)]
     found = {name: [ours(), "-m", "benchmarks.tfmeta_worker", *options, *shape, "--adam", adam]
              for name, adam in (("tfmeta", "lazy"), ("tfmeta_dense_adam", "dense"))}
     python = peer_python()

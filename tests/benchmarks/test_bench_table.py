@@ -1,0 +1,57 @@
+"""The table of `make bench`."""
+
+import json
+
+import pytest
+
+from benchmarks.bench_table import bench_table
+from benchmarks.scaling import affine_error, slope
+
+WHERE = {"inner_steps": 5, "tasks": 32, "order": 2, "threads": 2}
+ENVIRONMENT = {"processor": "A processor", "threads": 2, "versions": {"tensorflow-cpu": "2.21.0"},
+               "commit": "0123456789abcdef", "date": "2026-01-02T03:04:05+00:00"}
+
+
+def write(folder, name, rows):
+    (folder / f"{name}.json").write_text(json.dumps({"environment": ENVIRONMENT, "rows": rows}))
+
+
+def row(system, metric, value, setting=WHERE, workload="W1"):
+    return {"workload": workload, "system": system, "setting": setting, "metric": metric, "value": value,
+            "ratio_to_ours": None}
+
+
+def speed(ours, jax, torch):
+    return [row("tfmeta", "tasks_per_s", ours), row("tfmeta_dense_adam", "tasks_per_s", 1e9),
+            row("jax", "tasks_per_s", jax), row("torch_func", "tasks_per_s", torch),
+            row("matrix_products", "tasks_per_s", 6000.0), row("tfmeta", "share_of_matrix_product_bound", ours / 6000)]
+
+
+def test_speed_is_judged_against_jax_and_shown_against_the_best(tmp_path):
+    write(tmp_path, "train_speed", speed(2100.0, 1000.0, 1050.0))
+    table, missing = bench_table(tmp_path)
+    line = table.splitlines()[2]
+    assert "2,100" in line and "torch_func 1,050" in line and "2.00" in line and "6,000 (35%)" in line
+    assert ">= 2.0 x JAX" in line and line.endswith("yes")
+    assert "A processor, 2 threads, TensorFlow 2.21.0, 2026-01-02, commit 0123456789" in table
+    assert missing == ["embedding_scale", "input_speed", "serving_cost", "startup", "scaling"]
+
+
+def test_a_missed_goal_is_shown(tmp_path):
+    write(tmp_path, "train_speed", speed(1999.0, 1000.0, 10.0))
+    write(tmp_path, "serving_cost", [row("tfmeta", "adapt_over_score", 4.5, {"model": "embedding", "users": 64})])
+    table, _ = bench_table(tmp_path)
+    assert [line.split()[-1] for line in table.splitlines()[2:4]] == ["NO", "NO"]
+
+
+def test_without_peers_nothing_is_claimed(tmp_path):
+    write(tmp_path, "train_speed", [r for r in speed(2100.0, 1.0, 1.0) if r["system"] not in ("jax", "torch_func")])
+    table, _ = bench_table(tmp_path, markdown=True)
+    assert "| 2,100 | - | - | 6,000 (35%) | >= 2.0 x JAX | - |" in table
+
+
+def test_growth_is_measured_by_slope_and_by_distance_from_a_line():
+    assert slope({1: 3.0, 2: 6.0, 4: 12.0}) == pytest.approx(1)
+    assert slope({1: 9.0, 32: 5.0, 64: 5.0, 128: 5.0}, beyond=31) == pytest.approx(0)
+    assert affine_error({1: 5.0, 2: 7.0, 10: 23.0}) == pytest.approx(0, abs=1e-9)
+    assert affine_error({1: 1.0, 2: 4.0, 4: 16.0, 8: 64.0}) > 0.3
