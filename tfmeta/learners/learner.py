@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from tfmeta.learners.losses import loss_for
 from tfmeta.learners.task_tensors import Prediction, Query, Support
-from tfmeta.models.meta_model import Fast, MetaModel
+from tfmeta.models.fast_weights import Fast
+from tfmeta.models.meta_model import MetaModel
 
 
 class Learner(keras.layers.Layer):
@@ -29,7 +30,7 @@ class Learner(keras.layers.Layer):
         self._outer_loss = loss_for(model.feature_spec.label, part="outer", name=outer_loss)
 
     def init(self, user: tf.Tensor) -> Fast:
-        """Returns the unadapted fast weights of B encoded users `[B, Du]`: name -> `[B, ...]` float32."""
+        """Returns the unadapted fast weights of B encoded users `[B, Du]`: name -> value, `[B, ...]` or compact."""
         return self.model.initial_fast(user)
 
     def adapt(self, fast: Fast, support: Support) -> Fast:

@@ -7,11 +7,12 @@ import keras
 import tensorflow as tf
 
 from tfmeta.config import require
-from tfmeta.learners.inner_loop import gradient_step
+from tfmeta.learners.inner_loop import descend
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.losses import loss_for
 from tfmeta.learners.task_tensors import Support
-from tfmeta.models.meta_model import Fast, MetaModel
+from tfmeta.models.fast_weights import Fast, weight_shape
+from tfmeta.models.meta_model import MetaModel
 
 RATES = ("fixed", "per_weight", "per_element")
 
@@ -63,7 +64,7 @@ class MAML(Learner):
         self._log_rates = {}
         if learn_rates != "fixed":
             for key, value in model.initial_fast(_one_user(model)).items():
-                shape = value.shape[1:] if learn_rates == "per_element" else ()
+                shape = weight_shape(value) if learn_rates == "per_element" else ()
                 self._log_rates[key] = self.add_weight(
                     name=f"log_inner_rate_{key}", shape=shape,
                     initializer=keras.initializers.Constant(math.log(inner_learning_rate)))
@@ -77,21 +78,18 @@ class MAML(Learner):
             count = tf.cast(support.length, support.target.dtype)
             weight = count / (count + self.shrinkage)
 
-        def loss(weights: Fast) -> tf.Tensor:
-            output = self.model.apply(weights, support.user, support.item)
+        def loss(output: tf.Tensor) -> tf.Tensor:
             return weight * self._inner_loss(output, support.target, support.length)
 
-        for _ in range(self.inner_steps):
-            fast = gradient_step(fast, loss=loss, rates=rates, first_order=self.first_order,
-                                 clip_norm=self.clip_norm)
-        return fast
+        return descend(self.model, fast, support, loss=loss, steps=self.inner_steps, rates=rates,
+                       first_order=self.first_order, clip_norm=self.clip_norm)
 
     def inner_learning_rates(self) -> dict[str, tf.Tensor]:
         return {key: tf.exp(tf.convert_to_tensor(v)) for key, v in self._log_rates.items()}
 
     def _rates(self, fast: Fast) -> dict[str, tf.Tensor]:
         if self._fixed_rate is not None:
-            return {key: tf.constant(self._fixed_rate, value.dtype) for key, value in fast.items()}
+            return {key: tf.constant(self._fixed_rate, self.variable_dtype) for key in fast}
         return self.inner_learning_rates()
 
     def get_config(self) -> dict:

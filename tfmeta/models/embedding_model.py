@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.data.feature_spec import FeatureSpec
+from tfmeta.models.fast_weights import Fast
 from tfmeta.models.item_id_embedding import ItemIdEmbedding
-from tfmeta.models.layers import seeds
 from tfmeta.models.layers.fast_dense_stack import FastDenseStack
 from tfmeta.models.layers.feature_encoder import FeatureEncoder
-from tfmeta.models.meta_model import Fast, MetaModel
+from tfmeta.models.meta_model import MetaModel
 
 
 @keras.saving.register_keras_serializable("tfmeta")
@@ -19,7 +19,7 @@ class EmbeddingModel(MetaModel):
     """Concatenated feature embeddings of user and item through dense decision layers to one number.
 
     Source: Lee et al., "MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation", KDD 2019,
-    section 3.1. Deviations: numeric and vector features are allowed (one linear projection a side), and an item-id
+    section 3.1. Deviations: numeric and vector features are allowed (one affine projection a side), and an item-id
     embedding may be added, zero for items out of the training vocabulary; both are absent on MeLU's own features
     with `use_item_id=False`.
 
@@ -50,9 +50,8 @@ class EmbeddingModel(MetaModel):
             self.encoders[side] = encoder
             width = encoder.embedded_width
             if encoder.dense_width:
-                self.projections[side] = self.add_weight(
-                    name=f"{side}_projection", shape=(encoder.dense_width, embedding_dim),
-                    initializer=seeds.glorot(seed, f"{side}_projection"))
+                self.projections[side] = FastDenseStack((embedding_dim,), input_width=encoder.dense_width, seed=seed,
+                                                        name=f"{side}_projection")
                 width += embedding_dim
             self.widths[side] = width
         self.item_ids = (ItemIdEmbedding(feature_spec.item_id, width=embedding_dim, seed=seed)
@@ -76,33 +75,33 @@ class EmbeddingModel(MetaModel):
         encoder = self.encoders[side]
         encoded = encoder(features, lead=lead)
         if side in self.projections and self.scope == "head":
-            projection = tf.cast(tf.convert_to_tensor(self.projections[side]), encoded.dtype)
-            dense = tf.tensordot(encoded[..., encoder.embedded_width:], projection, 1)
+            dense = self.projections[side](encoded[..., encoder.embedded_width:])
             encoded = tf.concat([encoded[..., :encoder.embedded_width], dense], axis=-1)
         return tf.cast(tf.concat([*extra, encoded], axis=-1), self.variable_dtype)
 
     def initial_fast(self, user):
-        tasks = tf.shape(user)[0]
-        fast = self.decision.initial_fast(tasks)
+        fast = self.decision.initial_fast()
         if self.scope == "all":
-            for side, projection in self.projections.items():
-                fast[f"{side}_projection"] = tf.tile(tf.convert_to_tensor(projection)[None], [tasks, 1, 1])
+            for projection in self.projections.values():
+                fast |= projection.initial_fast()
         return fast
 
-    def apply(self, fast: Fast, user, item):
-        user = self._project("user", fast, user[:, None, :])
-        item = self._project("item", fast, item)
-        user = tf.repeat(user, tf.shape(item)[1], axis=1)
-        output = self.decision(tf.concat([user, item], axis=-1), fast=fast)
+    @property
+    def layered(self):
+        return True
+
+    def apply(self, fast: Fast, user, item, *, record=None):
+        parts = (*self._parts("user", fast, user[:, None, :], record), *self._parts("item", fast, item, record))
+        # Projections that adapt change the decision layers' inputs.
+        output = self.decision(parts, fast=fast, constant=self.scope == "head" or not self.projections, record=record)
         return tf.cast(output, self.variable_dtype)[..., 0]
 
-    def _project(self, side: str, fast: Fast, encoded: tf.Tensor) -> tf.Tensor:
+    def _parts(self, side: str, fast: Fast, encoded: tf.Tensor, record) -> tuple[tf.Tensor, ...]:
         if self.scope == "head" or side not in self.projections:
-            return encoded
+            return (encoded,)
         width = self.encoders[side].dense_width
-        dense = tf.linalg.matmul(tf.cast(encoded[..., -width:], self.compute_dtype),
-                                 tf.cast(fast[f"{side}_projection"], self.compute_dtype))
-        return tf.concat([encoded[..., :-width], tf.cast(dense, self.variable_dtype)], axis=-1)
+        dense = self.projections[side](encoded[..., -width:], fast=fast, record=record)
+        return encoded[..., :-width], dense
 
     def get_config(self):
         return dict(self._config)

@@ -8,8 +8,8 @@ import tensorflow as tf
 from tfmeta.config import require
 from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.errors import ConfigError
-
-Fast = dict[str, tf.Tensor]
+from tfmeta.models.fast_weights import Fast
+from tfmeta.models.layers.dense_record import DenseRecord
 
 
 class MetaModel(keras.Model):
@@ -52,20 +52,30 @@ class MetaModel(keras.Model):
         raise NotImplementedError
 
     def initial_fast(self, user: tf.Tensor) -> Fast:
-        """Returns the unadapted fast weights of B users: name -> `[B, ...]` float32.
+        """Returns the unadapted fast weights of B users: name -> `[B, ...]` float32, or a compact form of it.
 
         Args:
           user: `[B, Du]`, from `encode_user`.
         """
         raise NotImplementedError
 
-    def apply(self, fast: Fast, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+    @property
+    def layered(self) -> bool:
+        """Whether every fast weight belongs to a `FastDenseStack` that `apply` hands its record to.
+
+        The inner loop then takes gradients by layer outputs instead of by weights, which is cheaper.
+        """
+        return False
+
+    def apply(self, fast: Fast, user: tf.Tensor, item: tf.Tensor, *,
+              record: DenseRecord | None = None) -> tf.Tensor:
         """Scores items under fast weights.
 
         Args:
-          fast: name -> `[B, ...]`.
+          fast: name -> `[B, ...]`, or compact forms.
           user: `[B, Du]`.
           item: `[B, N, Di]`.
+          record: for the dense stacks, where the inner loop differentiates this call.
 
         Returns:
           `[B, N]` float32 in target units.

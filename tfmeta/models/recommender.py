@@ -13,7 +13,7 @@ from tfmeta.data.task_batch import TaskBatch
 from tfmeta.errors import ConfigError, suggest
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.task_tensors import Query, Support
-from tfmeta.models.meta_model import Fast
+from tfmeta.models.fast_weights import Fast
 
 # Name in a configuration -> where the class is. A new model or learner is one file and one line here.
 MODELS = {

@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.data.feature_spec import FeatureSpec
+from tfmeta.models.fast_weights import Fast
 from tfmeta.models.item_id_embedding import ItemIdEmbedding
 from tfmeta.models.layers.fast_dense_stack import FastDenseStack
 from tfmeta.models.layers.feature_encoder import FeatureEncoder
-from tfmeta.models.meta_model import Fast, MetaModel
+from tfmeta.models.meta_model import MetaModel
 
 
 @keras.saving.register_keras_serializable("tfmeta")
@@ -82,18 +83,22 @@ class TwoTower(MetaModel):
     def initial_fast(self, user):
         if self.scope == "user_vector":
             return {"user_vector": user[:, :-1], "user_bias": user[:, -1:]}
-        tasks = tf.shape(user)[0]
-        return {**self.user_tower.initial_fast(tasks), **self.item_tower.initial_fast(tasks)}
+        return {**self.user_tower.initial_fast(), **self.item_tower.initial_fast()}
 
-    def apply(self, fast: Fast, user, item):
+    @property
+    def layered(self):
+        return self.scope == "all"
+
+    def apply(self, fast: Fast, user, item, *, record=None):
         if self.scope == "user_vector":
             user_vector, user_bias = fast["user_vector"], fast["user_bias"]
             item_vector, item_bias = item[..., :-1], item[..., -1]
         else:
-            user_out = tf.cast(self.user_tower(user[:, None, :], fast=fast), self.variable_dtype)[:, 0, :]
+            user_out = self.user_tower(user[:, None, :], fast=fast, record=record)
+            user_out = tf.cast(user_out, self.variable_dtype)[:, 0, :]
             user_vector, user_bias = user_out[:, :-1], user_out[:, -1:]
             content = item[..., :self.item_encoder.width]
-            item_out = tf.cast(self.item_tower(content, fast=fast), self.variable_dtype)
+            item_out = tf.cast(self.item_tower(content, fast=fast, record=record), self.variable_dtype)
             if self.item_ids is not None:
                 item_out = item_out + item[..., self.item_encoder.width:]
             item_vector, item_bias = item_out[..., :-1], item_out[..., -1]

@@ -3,16 +3,19 @@
 import keras
 import tensorflow as tf
 
+from tfmeta.models.fast_weights import Fast, FastWeight, LowRank, Shared, concatenate
 from tfmeta.models.layers import seeds
+from tfmeta.models.layers.dense_record import DenseCall, DenseRecord
 
-Fast = dict[str, tf.Tensor]
+Parts = tuple[tf.Tensor, ...]
 
 
 class FastDenseStack(keras.layers.Layer):
     """A multi-layer perceptron that reads its weights from a dictionary of fast weights, or its own.
 
     Layer `l` computes `h_l = activation(h_{l-1} K_l + b_l)`, the last one without activation. With fast weights
-    every task has its own `K_l [B, in, out]` and `b_l [B, 1, out]`, and all tasks run in one batched product.
+    every task has its own `K_l [B, in, out]` and `b_l [B, 1, out]`, and all tasks run in one batched product; see
+    `fast_weights` for the forms that make this cheap.
 
     Args:
       widths: units of each layer, the last one the output.
@@ -27,10 +30,7 @@ class FastDenseStack(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         self._activation = keras.activations.get(activation)
         self._slow = {}
-        # A side without features has no input. oneDNN aborts the process on a fused product over zero units, so
-        # such a stack reads one column of zeros instead.
-        self._no_input = input_width == 0
-        width = max(1, input_width)
+        width = input_width
         for index, units in enumerate(widths):
             for part, shape in (("kernel", (width, units)), ("bias", (units,))):
                 key = f"{name}_{index}_{part}"
@@ -41,35 +41,102 @@ class FastDenseStack(keras.layers.Layer):
         self.output_width = width
         self.built = True
 
-    def initial_fast(self, tasks: tf.Tensor) -> Fast:
-        """Returns the slow weights repeated for each of `tasks` (scalar int32) tasks: name -> `[B, ...]`."""
-        fast = {}
-        for key, variable in self._slow.items():
-            value = tf.convert_to_tensor(variable)
-            if value.shape.rank == 1:
-                value = value[None, :]
-            fast[key] = tf.tile(value[None, :, :], [tasks, 1, 1])
-        return fast
+    def initial_fast(self) -> Fast:
+        """Returns the slow weights as fast weights that all tasks share."""
+        values = {key: tf.convert_to_tensor(variable) for key, variable in self._slow.items()}
+        return {key: Shared(v if v.shape.rank == 2 else v[None, :]) for key, v in values.items()}
 
-    def call(self, inputs: tf.Tensor, fast: Fast | None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor | Parts, fast: Fast | None = None, *, constant: bool = True,
+             record: DenseRecord | None = None) -> tf.Tensor:
         """Applies the stack.
 
         Args:
-          inputs: `[B, N, input_width]` with fast weights, `[..., input_width]` without.
-          fast: this stack's entries of the fast weights; None uses the slow weights.
+          inputs: `[B, N, input_width]`, or its parts along the last axis, `[B, N or 1, width]` each: a part with
+            one row (the user's) stands for N equal rows; the last part has N rows. Without fast weights, one tensor
+            of any leading shape.
+          fast: fast weights, this stack's among them; None uses the slow weights.
+          constant: whether the inputs depend on no fast weight.
+          record: the inner loop's, when it differentiates this call.
 
         Returns:
-          `[..., output_width]` in the compute dtype.
+          `[B, N, output_width]` in the compute dtype.
         """
-        hidden = tf.cast(inputs, self.compute_dtype)
-        if self._no_input:
-            hidden = tf.zeros(tf.concat([tf.shape(inputs)[:-1], [1]], axis=0), self.compute_dtype)
-        weights = fast if fast is not None else self._slow
+        if fast is None:
+            return self._plain(tf.cast(inputs, self.compute_dtype))
+        parts = inputs if isinstance(inputs, tuple) else (inputs,)
         for index in range(self._layers_count):
-            kernel = tf.cast(tf.convert_to_tensor(weights[f"{self.name}_{index}_kernel"]), self.compute_dtype)
-            bias = tf.cast(tf.convert_to_tensor(weights[f"{self.name}_{index}_bias"]), self.compute_dtype)
-            hidden = tf.linalg.matmul(hidden, kernel) if fast is not None else tf.tensordot(hidden, kernel, 1)
-            hidden = hidden + bias
+            name = f"{self.name}_{index}"
+            parts = tuple(tf.cast(p, self.compute_dtype) for p in parts)
+            kept = record if constant and index == 0 else None
+            output = self._product(name, parts, fast[f"{name}_kernel"], kept) + self._bias(fast[f"{name}_bias"])
+            if record is not None:
+                record.add(name, DenseCall(parts, output, kept is not None))
+            if index < self._layers_count - 1:
+                output = self._activation(output)
+            parts = (output,)
+        return parts[0]
+
+    def _plain(self, hidden: tf.Tensor) -> tf.Tensor:
+        for index in range(self._layers_count):
+            kernel, bias = (tf.cast(tf.convert_to_tensor(self._slow[f"{self.name}_{index}_{part}"]), self.compute_dtype)
+                            for part in ("kernel", "bias"))
+            hidden = _leading_product(hidden, kernel) + bias
             if index < self._layers_count - 1:
                 hidden = self._activation(hidden)
         return hidden
+
+    def _product(self, name: str, parts: Parts, kernel: FastWeight, record: DenseRecord | None) -> tf.Tensor:
+        def constant(what, compute):
+            return compute() if record is None else record.constant(f"{name}/{what}", compute)
+
+        if isinstance(kernel, Shared):
+            return constant("base", lambda: _shared_product(parts, tf.cast(kernel.value, self.compute_dtype)))
+        if isinstance(kernel, LowRank):
+            base = constant("base", lambda: _shared_product(parts, tf.cast(kernel.base, self.compute_dtype)))
+            gram = constant("gram", lambda: inner_products(parts, kernel.inputs))
+            return base + tf.linalg.matmul(gram, tf.cast(kernel.coefficients, self.compute_dtype))
+        inputs = parts[0] if len(parts) == 1 else concatenate(parts, rows=tf.shape(parts[-1])[1])
+        if inputs.shape[-1] == 0:
+            return _nothing(inputs, kernel.shape[-1])
+        return tf.linalg.matmul(inputs, tf.cast(kernel, self.compute_dtype))
+
+    def _bias(self, bias: FastWeight) -> tf.Tensor:
+        return tf.cast(bias.value[None] if isinstance(bias, Shared) else bias, self.compute_dtype)
+
+
+def inner_products(left: Parts, right: Parts) -> tf.Tensor:
+    """Inner products of the rows of two inputs given by parts: `[B, N, ...]`, `[B, S, ...]` -> `[B, N, S]`.
+
+    Of parts with one row a task the products are `[B, 1, 1]` and broadcast.
+    """
+    return _sum([tf.linalg.matmul(a, tf.cast(b, a.dtype), transpose_b=True)
+                 for a, b in zip(left, right, strict=True)])
+
+
+def _shared_product(parts: Parts, kernel: tf.Tensor) -> tf.Tensor:
+    """Multiplies all tasks' rows with one kernel `[in, out]` in one product a part: `[B, N, out]`."""
+    kernels = tf.split(kernel, [p.shape[-1] for p in parts]) if len(parts) > 1 else [kernel]
+    return _sum([_leading_product(p, k) for p, k in zip(parts, kernels, strict=True)])
+
+
+def _leading_product(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """`[..., in]` times `[in, out]` -> `[..., out]`, as one product."""
+    if inputs.shape[-1] == 0:
+        return _nothing(inputs, kernel.shape[-1])
+    lead = tf.shape(inputs)[:-1]
+    flat = tf.linalg.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel)
+    return tf.ensure_shape(tf.reshape(flat, tf.concat([lead, [kernel.shape[-1]]], axis=0)),
+                           inputs.shape[:-1].concatenate([kernel.shape[-1]]))
+
+
+def _nothing(inputs: tf.Tensor, units: int) -> tf.Tensor:
+    # A side without features has no inputs at all; oneDNN ends the process on a fused product over none.
+    return tf.zeros(tf.concat([tf.shape(inputs)[:-1], [units]], axis=0), inputs.dtype)
+
+
+def _sum(terms: list[tf.Tensor]) -> tf.Tensor:
+    """Adds terms that may broadcast."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
