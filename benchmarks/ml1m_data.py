@@ -7,7 +7,6 @@ from tfmeta.data.prepare_dataset import default_split, prepare_dataset
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.io import filesystem
 
-
 # What GroupLens publishes has no plot and no people; features are then genres_only.
 _EXTRA = "movies_extra.parquet"
 

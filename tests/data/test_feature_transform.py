@@ -78,7 +78,7 @@ def test_names_are_checked():
     transformer = FeatureTransform(FEATURES[:2])
     with pytest.raises(ConfigError, match="'zone' is required"):
         transformer({"genre": ["a"]})
-    with pytest.raises(ConfigError, match="Unknown feature 'genres'. Did you mean 'genre'"):
+    with pytest.raises(ConfigError, match=r"Unknown feature 'genres'\. Did you mean 'genre'"):
         transformer({"genres": ["a"], "genre": ["a"], "zone": np.array([1], np.int64)})
 
 

@@ -96,11 +96,15 @@ def read_text(path: str) -> str:
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Writes a file whole: locally through a synced sibling and a rename, so a reader never sees a part."""
+    """Writes a file whole: locally through a synced sibling and a rename, so a reader never sees a part.
+
+    A local folder that is not there yet is made.
+    """
     if is_remote(path):
         with open_file(path, "wb") as file:
             file.write(data)
         return
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     sibling = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with open(sibling, "wb") as file:
