@@ -66,7 +66,7 @@ class LazyAdam(keras.optimizers.Adam):
         rows, values = gradient.indices, tf.cast(gradient.values, variable.dtype)
         rate = tf.cast(learning_rate, variable.dtype)
         step = tf.cast(self.iterations + 1, variable.dtype)
-        beta_1, beta_2 = (tf.cast(b, variable.dtype) for b in (self.beta_1, self.beta_2))
+        beta_1, beta_2 = (tf.constant(b, variable.dtype) for b in (self.beta_1, self.beta_2))
         alpha = rate * tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
         index = self._get_variable_index(variable)
         first, second = self._momentums[index].value, self._velocities[index].value
@@ -76,7 +76,7 @@ class LazyAdam(keras.optimizers.Adam):
         v += (tf.square(values) - v) * (1 - self.beta_2)
         weight = tf.gather(variable, rows)
         if self.weight_decay is not None and super()._use_weight_decay(variable):
-            weight -= weight * tf.cast(self.weight_decay, variable.dtype) * rate
+            weight -= weight * self.weight_decay * rate
         weight -= m * alpha / (tf.sqrt(v) + self.epsilon)
         for table, updated in ((first, m), (second, v), (variable, weight)):
             table.scatter_update(tf.IndexedSlices(updated, rows))
