@@ -62,8 +62,11 @@ def main() -> int:
             bar.set_postfix_str(text, refresh=False)
             bar.update(1)
 
+        # Rows of every k and values per user stay with the runs; the results file is small enough to be committed.
+        stem = filesystem.join(args.runs, "evaluation")
         outcome = evaluate_runs([f"{name}={run}" for run in runs], tuning_data=data["tuning"].path, selected=name,
-                                out=args.out.removesuffix(".json"), features=features, progress=step)
+                                out=stem, features=features, progress=step)
+    filesystem.write_bytes(args.out, filesystem.read_bytes(f"{stem}.json"))
     print(format_table(outcome.rows))
     filesystem.remove_tree(filesystem.join(args.runs, "model"))
     model = export_run(runs[0], model_base=filesystem.join(args.runs, "model"))

@@ -1,21 +1,28 @@
-"""Prints the README's results table from a results file.
+"""Prints the README's results tables from the results files.
 
-    python -m benchmarks.results_table [benchmarks/results/ml1m_main.json]           print the table
-    python -m benchmarks.results_table --write README.md                             put it between the markers
+    python -m benchmarks.results_table [FILE ...]               print a table a file; default those of the README
+    python -m benchmarks.results_table --write README.md        put them between the markers
 """
 
 import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from tfmeta.metrics import lower_is_better
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-RESULTS = pathlib.Path(__file__).parent / "results" / "ml1m_main.json"
+RESULTS = tuple(pathlib.Path(__file__).parent / "results" / name
+                for name in ("ml1m_main.json", "ml1m_genres_only.json"))
 _METRICS = {"mae": "MAE", "ndcg@5": "NDCG@5", "auc": "AUC"}
 _STATES = {"user_cold": "user-cold", "item_cold": "item-cold", "both_cold": "both-cold", "warm": "warm"}
+
+
+def results_block(paths: Iterable[pathlib.Path]) -> str:
+    """Returns the tables of those of the files that exist, one below the other."""
+    return "\n\n".join(results_table(json.loads(p.read_text("utf-8"))) for p in paths if p.exists())
 
 
 def results_table(results: dict[str, Any]) -> str:
@@ -65,7 +72,8 @@ def _provenance(results: dict[str, Any]) -> str:
     return (f"Learner `{learner}`, features {', '.join(f'`{f}`' for f in features)}, mean of {max(len(seeds), 1)} "
             f"training seed{'s' if len(seeds) > 1 else ''}; p of a Wilcoxon test over users against the "
             "strongest baseline, Holm-corrected in the cold states. "
-            f"{where['processor']}, {where['threads']} threads, {where['date'][:10]}.")
+            f"{where['processor']}, {where['threads']} threads, commit `{where['commit'][:12]}`, {where['date'][:10]}: "
+            f"`{where['command']}`.")
 
 
 def _pick(rows: list[dict[str, Any]], **wanted) -> dict[str, Any] | None:
@@ -95,11 +103,11 @@ def replace_block(text: str, table: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="?", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("results", nargs="*", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="document whose marked block is replaced")
     args = parser.parse_args()
     try:
-        table = results_table(json.loads(args.results.read_text("utf-8")))
+        table = results_block(args.results)
         if args.write is None:
             print(table)
         else:
