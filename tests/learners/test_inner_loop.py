@@ -15,7 +15,7 @@ LAYERED = [("two_tower", "all"), ("embedding", "head"), ("embedding", "all")]
 def build(model, scope, **learner):
     units = {"two_tower": {"user_units": [7], "item_units": [6, 5]}, "embedding": {"units": [7, 6]}}[model]
     built = build_recommender(make_spec(), model={"name": model, "embedding_dim": 3, "use_item_id": True, **units},
-                              learner={"scope": scope, "inner_steps": 3, **learner})
+                              learner={"inner_steps": 3, **learner, "scope": scope})
     randomise(built)
     return built
 
@@ -32,12 +32,12 @@ def value_and_gradients(built, batch):
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("clip_norm", [None, 0.3])
 @pytest.mark.parametrize("learn_rates", ["fixed", "per_weight", "per_element"])
-@pytest.mark.parametrize("low_rank_width", [1, 1000])
+@pytest.mark.parametrize("low_rank_width,steps", [(1, 3), (1000, 3), (1, 1)])
 def test_layered_descent_is_plain_descent(float64, monkeypatch, model, scope, first_order, clip_norm, learn_rates,
-                                          low_rank_width):
+                                          low_rank_width, steps):
     monkeypatch.setattr(inner_loop, "_LOW_RANK_WIDTH", low_rank_width)
     built = build(model, scope, first_order=first_order, clip_norm=clip_norm, learn_rates=learn_rates,
-                  inner_learning_rate=0.02, shrinkage=2.0)
+                  inner_learning_rate=0.02, shrinkage=2.0, inner_steps=steps)
     batch = make_batch(seed=3)
     fast = value_and_gradients(built, batch)
     monkeypatch.setattr(inner_loop, "descend", inner_loop.plain_descend)

@@ -44,14 +44,15 @@ def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, s
         return plain_descend(model, fast, support, loss=loss, steps=steps, rates=rates, first_order=first_order,
                              clip_norm=clip_norm)
     record = DenseRecord()
-    for _ in range(steps):
+    for step in range(steps):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             record.start(tape)
             total = tf.reduce_sum(loss(model.apply(fast, support.user, support.item, record=record)))
         record.stop()
         outputs = {name: call.output for name, call in record.calls.items()}
         gradients = tape.gradient(total, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        moves = {name: _Move(call, gradients[name], first_order) for name, call in record.calls.items()}
+        moves = {name: _Move(call, gradients[name], first_order=first_order, last=step == steps - 1)
+                 for name, call in record.calls.items()}
         if clip_norm is not None:
             scale = _clip_scale([m.squared_norm(record, name) for name, m in moves.items()], clip_norm)
             for move in moves.values():
@@ -96,15 +97,18 @@ def _clip_scale(squares: list[tf.Tensor], clip_norm: float) -> tf.Tensor:
 class _Move:
     """How one dense layer's weights change in one step, from the gradient by its output."""
 
-    def __init__(self, call: DenseCall, gradient: tf.Tensor, first_order: bool):
+    def __init__(self, call: DenseCall, gradient: tf.Tensor, *, first_order: bool, last: bool):
         self.gradient, self._inputs = gradient, call.inputs  # [B, N, out], parts [B, N or 1, width]
         if first_order:
             self.gradient, self._inputs = tf.stop_gradient(gradient), tuple(map(tf.stop_gradient, call.inputs))
         self._constant = call.constant
+        # After the last step the support is not seen again, so any shared kernel may stay in low-rank form.
+        self._spanned = call.constant or last
 
     def kernel(self, weight: FastWeight, rate: tf.Tensor) -> FastWeight:
-        width = sum(p.shape[-1] for p in self._inputs)
-        if self._constant and rate.shape.rank == 0 and width >= _LOW_RANK_WIDTH and not isinstance(weight, tf.Tensor):
+        width, units = sum(p.shape[-1] for p in self._inputs), self.gradient.shape[-1]
+        if (self._spanned and rate.shape.rank == 0 and width >= _LOW_RANK_WIDTH and units > 1
+                and isinstance(weight, Shared | LowRank)):
             dtype = (weight.value if isinstance(weight, Shared) else weight.base).dtype
             change = -rate * tf.cast(self.gradient, dtype)
             if isinstance(weight, LowRank):
@@ -127,6 +131,8 @@ class _Move:
 
     def _kernel_gradient(self) -> tf.Tensor:
         inputs = concatenate(self._inputs, rows=tf.shape(self.gradient)[1])
+        if self.gradient.shape[-1] == 1:
+            return tf.reduce_sum(inputs * self.gradient, axis=1)[..., None]
         return tf.linalg.matmul(inputs, self.gradient, transpose_a=True)
 
 

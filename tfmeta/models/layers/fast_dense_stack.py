@@ -98,7 +98,11 @@ class FastDenseStack(keras.layers.Layer):
         inputs = parts[0] if len(parts) == 1 else concatenate(parts, rows=tf.shape(parts[-1])[1])
         if inputs.shape[-1] == 0:
             return _nothing(inputs, kernel.shape[-1])
-        return tf.linalg.matmul(inputs, tf.cast(kernel, self.compute_dtype))
+        kernel = tf.cast(kernel, self.compute_dtype)
+        if kernel.shape[-1] == 1:
+            # A batched product has a fixed cost, many times that of so few multiplications.
+            return tf.reduce_sum(inputs * tf.linalg.matrix_transpose(kernel), axis=-1, keepdims=True)
+        return tf.linalg.matmul(inputs, kernel)
 
     def _bias(self, bias: FastWeight) -> tf.Tensor:
         return tf.cast(bias.value[None] if isinstance(bias, Shared) else bias, self.compute_dtype)
