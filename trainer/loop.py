@@ -109,7 +109,7 @@ class _Training:
         self._began = time.monotonic() - self._state.seconds
         board = TensorBoardWriter(self._tensorboard_dir, config=self._config.tensorboard)
         done = int(self._step.step)
-        batches = iter(self._sampler.dataset(start_step=done, stop_step=self._total))
+        batches = self._sampler.batches(start_step=done, stop_step=self._total)
         with tqdm(total=self._total, initial=done, unit="step", file=sys.stderr, disable=not self._progress,
                   dynamic_ncols=True) as bar:
             while self._state.epochs_done < self._config.epochs and not self._state.stopped:

@@ -91,6 +91,7 @@ def test_any_start_continues_identically(streaming, weighting):
     assert len(whole) == 3 * n
     for start in (1, n, n + 7):
         assert digest(tasks.dataset(start_step=start, stop_step=3 * n)) == digest(whole[start:])
+    assert digest(tasks.batches(start_step=n - 1, stop_step=n + 5)) == digest(whole[n - 1:n + 5])
     for epoch, batch in ((1, 5), (2, n - 1)):
         assert digest([tasks.batch(epoch=epoch, batch=batch)]) == digest([whole[epoch * n + batch]])
     endless = iter(tasks.dataset(start_step=n))
@@ -139,7 +140,10 @@ def test_an_abandoned_pipeline_leaves_no_thread(streaming):
         iterator = iter(tasks.dataset())
         next(iterator)
         del iterator
-    names = [t.name for t in threading.enumerate() if t.name.startswith("window")]
+    batches = tasks.batches()
+    next(batches)
+    batches.close()
+    names = [t.name for t in threading.enumerate() if t.name.startswith(("window", "read-ahead"))]
     assert not names and threading.active_count() <= before + 1
 
 

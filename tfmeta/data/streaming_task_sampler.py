@@ -10,6 +10,7 @@ from tfmeta.config import require
 from tfmeta.data.eligible_users import eligible_users
 from tfmeta.data.epoch_windows import EpochWindows, Window
 from tfmeta.data.label import Label
+from tfmeta.data.read_ahead import read_ahead
 from tfmeta.data.task_batch import IndexedTaskBatch
 from tfmeta.data.task_draw import TaskDraw, UserRows
 from tfmeta.data.task_sampler_config import TaskSamplerConfig
@@ -81,6 +82,14 @@ class StreamingTaskSampler:
                              num_parallel_calls=parallel_calls or tf.data.AUTOTUNE, deterministic=True)
 
         return windows.flat_map(batches).prefetch(tf.data.AUTOTUNE)
+
+    def batches(self, *, start_step: int = 0, stop_step: int | None = None) -> Iterator[IndexedTaskBatch]:
+        """Yields what `dataset` gives, fetched ahead in a thread.
+
+        Where TensorFlow's op determinism is on, tf.data does nothing ahead in a pipeline that calls Python, though
+        this one calls it only to read windows and is deterministic by itself.
+        """
+        return read_ahead(self.dataset(start_step=start_step, stop_step=stop_step))
 
     def batch(self, *, epoch: int, batch: int) -> IndexedTaskBatch:
         """Returns batch `batch` of epoch `epoch`, the same one that `dataset` yields; reads its window."""

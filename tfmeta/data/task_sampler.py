@@ -1,11 +1,14 @@
 """Fresh support and query sets in every epoch, as a pure function of (seed, epoch, batch)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
 from tfmeta.data.eligible_users import eligible_users
 from tfmeta.data.interactions import Interactions
 from tfmeta.data.label import Label
+from tfmeta.data.read_ahead import read_ahead
 from tfmeta.data.task_batch import IndexedTaskBatch
 from tfmeta.data.task_draw import TaskDraw, UserRows
 from tfmeta.data.task_sampler_config import TaskSamplerConfig
@@ -79,6 +82,10 @@ class TaskSampler:
         return steps.map(lambda s: self._batch(s // n, s % n),
                          num_parallel_calls=parallel_calls or tf.data.AUTOTUNE,
                          deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+    def batches(self, *, start_step: int = 0, stop_step: int | None = None) -> Iterator[IndexedTaskBatch]:
+        """Yields what `dataset` gives, fetched ahead in a thread."""
+        return read_ahead(self.dataset(start_step=start_step, stop_step=stop_step))
 
     def batch(self, *, epoch: int, batch: int) -> IndexedTaskBatch:
         """Returns batch `batch` of epoch `epoch`, the same one that `dataset` yields."""
