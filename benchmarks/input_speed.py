@@ -64,7 +64,6 @@ def write_interactions(path: str, *, rows: int, seed: int = 0) -> int:
 
 def sampler_of(kind: str, path: str, *, tasks: int, max_rows: int):
     """Returns the sampler `streaming` or `memory` of a `train.parquet`, drawing tasks of W1's shape."""
-    from tfmeta.data.interactions import Interactions
     from tfmeta.data.streaming_task_sampler import StreamingTaskSampler
     from tfmeta.data.task_sampler import TaskSampler
     from tfmeta.data.task_sampler_config import TaskSamplerConfig
@@ -73,11 +72,8 @@ def sampler_of(kind: str, path: str, *, tasks: int, max_rows: int):
     config = TaskSamplerConfig(query_size=w1.W1.query, support_size=(w1.W1.support, w1.W1.support),
                                min_interactions=_SHORTEST, max_interactions=None, meta_batch_size=tasks,
                                max_rows_in_memory=max_rows)
-    label = w1.feature_spec().label
-    if kind == "streaming":
-        return StreamingTaskSampler(TrainingRows(path), config=config, label=label)
-    table = pq.read_table(path)
-    return TaskSampler(Interactions(**{n: table[n].to_numpy() for n in table.column_names}), config=config, label=label)
+    cls = StreamingTaskSampler if kind == "streaming" else TaskSampler
+    return cls(TrainingRows(path), config=config, label=w1.feature_spec().label)
 
 
 def measure_speed(path: str, *, max_rows: int, tasks: list[int], inner_steps: list[int], rounds: int,
@@ -233,7 +229,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=20_000_000, help="interactions (default 20 million)")
     parser.add_argument("--max-rows", type=int, default=2_000_000,
                         help="interactions the streaming sampler may hold (default 2 million)")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--block-seconds", type=float, default=0.6)
     parser.add_argument("--epochs", type=int, default=5, help="epochs whose memory is recorded")
     parser.add_argument("--threads", type=int, default=2)

@@ -7,9 +7,6 @@ import json
 import pathlib
 import sys
 
-import pyarrow.parquet as pq
-
-from tfmeta.data.interactions import Interactions
 from tfmeta.data.label import Label
 from tfmeta.data.streaming_task_sampler import StreamingTaskSampler
 from tfmeta.data.task_sampler import TaskSampler
@@ -24,12 +21,8 @@ def resident():
 
 def main(kind, path, max_rows, epochs, rounds):
     config = TaskSamplerConfig(max_rows_in_memory=max_rows, meta_batch_size=64)
-    if kind == "streaming":
-        sampler = StreamingTaskSampler(TrainingRows(path), config=config, label=Label(name="rating"))
-    else:
-        table = pq.read_table(path)
-        sampler = TaskSampler(Interactions(**{n: table[n].to_numpy() for n in table.column_names}), config=config,
-                              label=Label(name="rating"))
+    cls = StreamingTaskSampler if kind == "streaming" else TaskSampler
+    sampler = cls(TrainingRows(path), config=config, label=Label(name="rating"))
     # One pipeline over all epochs, as in training.
     batches = sampler.batches(stop_step=epochs * rounds * sampler.steps_per_epoch)
     found = []

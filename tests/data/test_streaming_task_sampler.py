@@ -58,7 +58,10 @@ def test_one_window_gives_the_batches_of_the_sampler_in_memory(streaming, unit, 
     plain = memory_sampler(MANY, unit=unit, seed=5, support_size=[2, 6])
     assert (tasks.num_tasks, tasks.steps_per_epoch) == (plain.num_tasks, plain.steps_per_epoch)
     steps = 2 * plain.steps_per_epoch + 3
-    assert digest(tasks.dataset(stop_step=steps)) == digest(plain.dataset(stop_step=steps))
+    wanted = digest(plain.dataset(stop_step=steps))
+    assert digest(tasks.dataset(stop_step=steps)) == wanted
+    whole = TaskSampler(tasks._source, config=plain.config, label=plain.label, seed=5)
+    assert digest(whole.batches(stop_step=steps)) == wanted
 
 
 @pytest.mark.parametrize("aligned", [True, False])

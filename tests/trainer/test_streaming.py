@@ -1,6 +1,7 @@
 """Training from interactions that do not fit memory."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -62,3 +63,19 @@ def test_a_failed_step_of_a_streaming_run_keeps_its_batch(tiny_data, tmp_path):
     (path,) = (tmp_path / "run" / "nan").glob("step_*.npz")
     with np.load(path) as kept:
         assert kept["query_row"].shape == (8, 4)
+
+
+@pytest.mark.slow
+def test_training_for_many_epochs_takes_the_memory_of_a_few(tiny_data, tmp_path):
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc to read resident memory")
+    found = []
+
+    def record(_):
+        lines = status.read_text(encoding="ascii").splitlines()
+        found.append(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")))
+
+    config = load_config(CONFIG, overrides=["epochs=80", "checkpoint.every_steps=null"])
+    loop.train(config=config, data=tiny_data, run=str(tmp_path / "run"), progress=False, on_epoch=record)
+    assert len(found) == 80 and found[-1] - found[29] < 16, found

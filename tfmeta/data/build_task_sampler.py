@@ -19,5 +19,5 @@ def build_task_sampler(prepared: PreparedData, *, config: TaskSamplerConfig, lab
     """
     rows = prepared.training_rows
     if config.max_rows_in_memory is None or rows.num_rows <= config.max_rows_in_memory:
-        return TaskSampler(prepared.train, config=config, label=label, seed=seed)
+        return TaskSampler(rows, config=config, label=label, seed=seed)
     return StreamingTaskSampler(rows, config=config, label=label, seed=seed)

@@ -12,6 +12,7 @@ from tfmeta.data.read_ahead import read_ahead
 from tfmeta.data.task_batch import IndexedTaskBatch
 from tfmeta.data.task_draw import TaskDraw, UserRows
 from tfmeta.data.task_sampler_config import TaskSamplerConfig
+from tfmeta.data.training_rows import TrainingRows
 
 
 class TaskSampler:
@@ -26,7 +27,8 @@ class TaskSampler:
     serving, where a client has no negatives to send; it may be empty then.
 
     Args:
-      interactions: rows to draw from, sorted by user. One user never meets another's rows.
+      interactions: rows to draw from, sorted by user, in memory or on disk (then read whole, without what
+        is not drawn). One user never meets another's rows.
       config: sizes and bounds.
       label: unit of the label.
       seed: seed of every draw, 0 <= seed < 2^31.
@@ -40,19 +42,22 @@ class TaskSampler:
       ...     batch.support_row  # [B, S] int32, padding -1
     """
 
-    def __init__(self, interactions: Interactions, *, config: TaskSamplerConfig, label: Label, seed: int = 0):
+    def __init__(self, interactions: Interactions | TrainingRows, *, config: TaskSamplerConfig, label: Label,
+                 seed: int = 0):
         self.config, self.label, self.seed = config, label, seed
         users, offsets = interactions.user_offsets()
         counts = np.diff(offsets)
         eligible = eligible_users(counts, config)
         self.users, counts = users[eligible], counts[eligible]
         self._draw = TaskDraw(config=config, label=label, seed=seed, longest=int(counts.max()))
+        on_disk = isinstance(interactions, TrainingRows)
+        item, values = interactions.read_all() if on_disk else (interactions.item_row, interactions.label)
         # Constants made outside a function are captured by the pipeline, not copied into its graph.
         with tf.init_scope(), tf.device("/CPU:0"):
             self._rows = UserRows(
                 user=tf.constant(self.users, tf.int32), start=tf.constant(offsets[:-1][eligible], tf.int64),
-                count=tf.constant(counts, tf.int32), item=tf.constant(interactions.item_row, tf.int32),
-                label=tf.constant(interactions.label, tf.float32))
+                count=tf.constant(counts, tf.int32), item=tf.constant(item, tf.int32),
+                label=tf.constant(values, tf.float32))
             weights = np.sqrt(counts.astype(np.float64))
             self._cumulative = tf.constant(np.cumsum(weights) / weights.sum(), tf.float64)
 

@@ -1,6 +1,7 @@
 """Training interactions on disk, read piece by piece."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -59,6 +60,14 @@ class TrainingRows:
         users = np.concatenate([*users, np.zeros(0, np.int32)]).astype(np.int32)
         return users, np.concatenate([*starts, [self.num_rows]]).astype(np.int64)
 
+    def read_all(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (`item_row [N]` int32, `label [N]` float32), and takes no more memory than these."""
+        item, label = np.empty(self.num_rows, np.int32), np.empty(self.num_rows, np.float32)
+        with self.reader() as reader:
+            for start, stop in itertools.pairwise(self.group_start):
+                item[start:stop], label[start:stop] = reader.read(start, stop)
+        return item, label
+
     @contextlib.contextmanager
     def reader(self) -> Iterator["_Reader"]:
         """Yields an object whose `read(start, stop)` returns (`item_row` int32, `label` float32) of these rows."""
@@ -84,6 +93,8 @@ class _Reader:
         self._group, self._rows = -1, None
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        if start >= stop:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
         first, last = np.searchsorted(self._start, [start, stop - 1], side="right") - 1
         parts = []
         for group in range(first, last + 1):
