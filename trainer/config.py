@@ -17,10 +17,12 @@ class OptimizerConfig:
     """The outer optimizer.
 
     Attributes:
-      name: a Keras optimizer.
+      name: a Keras optimizer. `adam` and `adamw` update embedding tables by the rows that a batch has read
+        (`trainer.lazy_adam.LazyAdam` says how that differs from dense Adam), plain `sgd` too; a step of any other
+        takes longer the larger the tables are.
       learning_rate: outer learning rate, after warm-up.
       weight_decay: decoupled decay per step relative to the learning rate; biases and the learner's own
-        parameters are exempt.
+        parameters are exempt; with `adam` and `adamw` a table decays in the rows that a batch has read.
       momentum: for `sgd` and `rmsprop`.
       schedule: what the learning rate does over the whole run: `constant`, `cosine` or `exponential`.
       final_fraction: where `cosine` and `exponential` end, as a fraction of `learning_rate`.
