@@ -7,7 +7,7 @@ initial values on the same tasks, and the losses are compared; then they do shor
 median over the blocks counts. `tfmeta` is the product's outer step with its lazy Adam; `tfmeta_dense_adam` the same
 step with Adam on whole tables, which is what the peers do, and whose losses must agree with theirs.
 `matrix_products` is not a system but the limit of the plain algorithm: its matrix products (`w1.plain_flops`) at the
-rate of a large product by NumPy, measured in the same turns.
+rate of a large product by NumPy, measured in the same turns; the best turn counts there, because it is a limit.
 
 Peers run in an environment of their own (`make bench-peers-env`). PyTorch is optional: without it its rows are missing.
 """
@@ -38,7 +38,8 @@ CHECKED_STEPS = 10
 TOLERANCE = {"jax": 1e-4, "torch_func": 1e-3, "torch_loop": 1e-3}
 
 
-def commands(setting: w1.W1, *, arrays: str, threads: int, peers: bool = True) -> dict[str, list[str]]:
+def commands(setting: w1.W1, *, arrays: str, threads: int,
+             peers: tuple[str, ...] = tuple(PEERS)) -> dict[str, list[str]]:
     """Returns the command line of each system that can be run here."""
     options = ["--inner-steps", str(setting.inner_steps), "--order", str(setting.order), "--threads", str(threads)]
     shape = ["--tasks", str(setting.tasks), "--support", str(setting.support), "--query", str(setting.query),
@@ -46,14 +47,15 @@ def commands(setting: w1.W1, *, arrays: str, threads: int, peers: bool = True) -
     found = {name: [ours(), "-m", "benchmarks.tfmeta_worker", *options, *shape, "--adam", adam]
              for name, adam in (("tfmeta", "lazy"), ("tfmeta_dense_adam", "dense"))}
     python = peer_python()
-    for name, (module, needs, largest) in PEERS.items() if peers and python else ():
-        if setting.tasks <= largest and has_module(python, needs):
+    for name, (module, needs, largest) in PEERS.items() if python else ():
+        if name in peers and setting.tasks <= largest and has_module(python, needs):
             found[name] = [python, "-m", f"benchmarks.peers.{module}", arrays, *options]
     found["matrix_products"] = [ours(), "-m", "benchmarks.peers.matrix_products", arrays, "--threads", str(threads)]
     return found
 
 
-def measure(setting: w1.W1, *, threads: int, rounds: int, block_seconds: float, note, peers: bool = True) -> dict:
+def measure(setting: w1.W1, *, threads: int, rounds: int, block_seconds: float, note,
+            peers: tuple[str, ...] = tuple(PEERS)) -> dict:
     """Measures all systems at one setting.
 
     Args:
@@ -62,10 +64,11 @@ def measure(setting: w1.W1, *, threads: int, rounds: int, block_seconds: float, 
       rounds: blocks of each system.
       block_seconds: length of a block.
       note: called with a text at every stage.
-      peers: measure them too.
+      peers: which of them to measure.
 
     Returns:
-      `seconds` per step (median over blocks), `losses` of the first steps and `versions`, each by system.
+      `seconds` per step (median over blocks; the least for `matrix_products`), `best`, the least of each, `losses` of
+      the first steps, and `versions`, each by system.
 
     Raises:
       SystemFailed: if one ends early or a peer's losses differ from tfmeta's.
@@ -90,10 +93,13 @@ def measure(setting: w1.W1, *, threads: int, rounds: int, block_seconds: float, 
         for turn in range(rounds):
             note(f"round {turn + 1}/{rounds}")
             for name, system in live.items():
-                system.run(1)
+                if steps[name] > 1:
+                    system.run(1)
                 seconds[name].append(system.run(steps[name])["seconds"] / steps[name])
     del losses["matrix_products"]
-    return {"seconds": {name: statistics.median(values) for name, values in seconds.items()},
+    best = {name: min(values) for name, values in seconds.items()}
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    return {"seconds": {**median, "matrix_products": best["matrix_products"]}, "best": best,
             "losses": losses, "versions": versions}
 
 
@@ -129,6 +135,8 @@ def rows_of(setting: w1.W1, measured: dict, *, threads: int) -> list[dict]:
             for name, value in speed.items()]
     rows.append(row("tfmeta", "share_of_matrix_product_bound", round(speed["tfmeta"] / speed["matrix_products"], 4),
                     None))
+    rows += [row(name, "tasks_per_s_best_block", round(setting.tasks / value, 1), None)
+             for name, value in measured["best"].items() if name != "matrix_products"]
     rows.append(row("matrix_products", "gflop_per_s", round(peak / 1e9, 1), None))
     rows += [row(name, "loss_difference_10_steps", loss_difference(measured["losses"], name), None)
              for name in PEERS if name in measured["losses"]]
@@ -141,6 +149,7 @@ def main() -> int:
     parser.add_argument("--inner-steps", type=int, nargs="+", default=[5, 1])
     parser.add_argument("--tasks", type=int, nargs="+", default=[32, 256])
     parser.add_argument("--orders", type=int, nargs="+", default=[2, 1], choices=(1, 2))
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS), help="default all of them")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7, help="blocks of each system (default 7)")
     parser.add_argument("--block-seconds", type=float, default=0.4)
@@ -160,7 +169,7 @@ def main() -> int:
 
             try:
                 measured = measure(setting, threads=args.threads, rounds=args.rounds,
-                                   block_seconds=args.block_seconds, note=note)
+                                   block_seconds=args.block_seconds, note=note, peers=tuple(args.peers))
             except SystemFailed as error:
                 print(f"\ntrain_speed: error: {error}", file=sys.stderr)
                 return 1

@@ -91,6 +91,7 @@ def test_rows_hold_ratios_and_the_bound():
     setting = w1.W1(inner_steps=1, tasks=32)
     # A product of 1024 at 100 GFLOP/s, and a step of 10 ms.
     measured = {"seconds": {"tfmeta": 0.01, "jax": 0.02, "matrix_products": 2 * 1024**3 / 1e11},
+                "best": {"tfmeta": 0.008, "jax": 0.016, "matrix_products": 1.0},
                 "losses": {"tfmeta_dense_adam": [1.0], "jax": [1.0]}}
     rows = {(r["system"], r["metric"]): r for r in rows_of(setting, measured, threads=2)}
     assert rows["tfmeta", "tasks_per_s"]["value"] == 3200
@@ -98,5 +99,6 @@ def test_rows_hold_ratios_and_the_bound():
     bound = 1e11 / w1.plain_flops(setting)
     assert rows["matrix_products", "tasks_per_s"]["value"] == pytest.approx(bound, rel=1e-4)
     assert rows["tfmeta", "share_of_matrix_product_bound"]["value"] == pytest.approx(3200 / bound, rel=1e-3)
+    assert rows["tfmeta", "tasks_per_s_best_block"]["value"] == 4000
     assert rows["jax", "loss_difference_10_steps"]["value"] == 0
     assert set(PEERS) == set(TOLERANCE)
