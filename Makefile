@@ -72,6 +72,7 @@ bench: $(STAMP) $(BENCH_STAMP) ## all speed benchmarks beside JAX and PyTorch, a
 	  fi; \
 	done; \
 	$(BIN)/python -m benchmarks.bench_table; \
+	$(BIN)/python -m benchmarks.bench_table --write docs/performance.md; \
 	test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
 
 bench-gpu: $(STAMP) ## W1's training step on a GPU; says so where there is none

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.bench_table import bench_table
+from benchmarks.bench_table import BEGIN, END, RESULTS, bench_table, replace_block
 from benchmarks.scaling import affine_error, slope
 
 WHERE = {"inner_steps": 5, "tasks": 32, "order": 2, "threads": 2}
@@ -55,3 +55,21 @@ def test_growth_is_measured_by_slope_and_by_distance_from_a_line():
     assert slope({1: 9.0, 32: 5.0, 64: 5.0, 128: 5.0}, beyond=31) == pytest.approx(0)
     assert affine_error({1: 5.0, 2: 7.0, 10: 23.0}) == pytest.approx(0, abs=1e-9)
     assert affine_error({1: 1.0, 2: 4.0, 4: 16.0, 8: 64.0}) > 0.3
+
+
+def test_input_shows_the_least_of_each_system(tmp_path):
+    write(tmp_path, "input_speed", [
+        row("tfmeta", "pipeline_over_training", 9.0, {"tasks": 32}),
+        row("tfmeta", "pipeline_over_training", 2.5, {"tasks": 256}),
+        row("tfmeta", "rss_growth", 0.01, {"epochs": 5}), row("tfmeta", "prepare_s", 8.0, {"dataset": "ml-1m"})])
+    lines = bench_table(tmp_path)[0].splitlines()[2:5]
+    assert [line.split()[-1] for line in lines] == ["NO", "yes", "yes"] and "2.5 x" in lines[0]
+
+
+def test_the_page_shows_the_results_files(repository):
+    page = (repository / "docs" / "performance.md").read_text("utf-8")
+    table, _ = bench_table(RESULTS, markdown=True)
+    assert page == replace_block(page, table), "run python -m benchmarks.bench_table --write docs/performance.md"
+    assert BEGIN in page and END in page
+    with pytest.raises(ValueError, match="markers"):
+        replace_block("# A", "new")
