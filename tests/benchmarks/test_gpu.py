@@ -17,7 +17,7 @@ def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, capsys, tmp_pa
 
 
 def test_rows_on_the_processor():
-    setting = w1.W1(inner_steps=2, tasks=3, support=5, query=4, batches=2)
+    setting = w1.W1(inner_steps=1, tasks=3, support=5, query=4, batches=2)
     rows = gpu.rows_of("/CPU:0", settings=[setting], name="cpu", rounds=1, block_seconds=0.01, size=64)
     for policy in gpu.PRECISIONS:
         values = {r["metric"]: r["value"] for r in rows if r["setting"]["precision"] == policy}
