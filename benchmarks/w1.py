@@ -20,6 +20,8 @@ EMBEDDING_DIM = 32
 UNITS = (64, 64)
 INNER_RATE = 0.01
 OUTER_RATE = 1e-3
+# Up to that many tasks compiling with XLA (`TrainConfig.xla`) pays; beyond, plain products are faster.
+XLA_TASKS = 64
 NUM_USERS, NUM_ITEMS = 6_040, 100_000
 # Transformed ids 0 and 1 are missing and unknown; known values follow.
 FIRST_ID = 2
@@ -132,13 +134,14 @@ def initial_values(recommender) -> dict[str, np.ndarray]:
     return values
 
 
-def outer_step(w1: W1, recommender, *, dense: bool = False):
+def outer_step(w1: W1, recommender, *, dense: bool = False, xla: bool = False):
     """Returns the training loop's outer step on W1's users and items.
 
     Args:
       w1: the setting.
       recommender: of `build`.
       dense: Adam on whole tables, to compare losses with systems that have nothing else.
+      xla: as `TrainConfig.xla`.
     """
     import keras
     import tensorflow as tf
@@ -162,7 +165,7 @@ def outer_step(w1: W1, recommender, *, dense: bool = False):
     items["item_id"] = tf.zeros([NUM_ITEMS + 1], tf.int32)
     tables = FeatureTables(users=users, items=items, num_users=NUM_USERS, num_items=NUM_ITEMS)
     return OuterStep(recommender, optimizer=optimizer, tables=tables, clip_norm=config.clip_norm, dropout=0.0,
-                     seed=w1.seed)
+                     seed=w1.seed, support_width=w1.support if xla else None)
 
 
 def batches(w1: W1) -> list[Any]:

@@ -150,6 +150,8 @@ class TrainConfig:
       precision: `float32`, or `mixed_bfloat16` (computation in bfloat16, variables in float32).
       early_stopping: None trains all epochs and keeps the last weights.
       validation, checkpoint, tensorboard: see the sections.
+      xla: compile adaptation and query loss with XLA, supports padded to the most rows a task can have. Faster for
+        meta-batches of up to about 64 tasks with supports of about one size; starts more slowly.
       deterministic: the same seed gives the same bits (TensorFlow's op determinism, for the whole process).
     """
 
@@ -165,9 +167,12 @@ class TrainConfig:
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tensorboard: TensorBoardConfig = TensorBoardConfig()
+    xla: bool = False
     deterministic: bool = True
 
     def __post_init__(self):
+        require(not self.xla or self.sampler.support_width is not None, "xla",
+                "a bound of the support: sampler.max_interactions or sampler.support_size", self.xla)
         require(0 <= self.seed < 2**31, "seed", "an integer in [0, 2^31)", self.seed)
         require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         require(0 <= self.item_id_dropout < 1, "item_id_dropout", "a probability in [0, 1)", self.item_id_dropout)

@@ -9,13 +9,6 @@ from trainer.distinct_slices import clip_by_norm, distinct
 from trainer.item_id_dropout import item_id_dropout, task_keys
 from trainer.optimizer import updates_by_rows
 
-BATCH_SPEC = IndexedTaskBatch(
-    user_row=tf.TensorSpec([None], tf.int32),
-    support_row=tf.TensorSpec([None, None], tf.int32), support_label=tf.TensorSpec([None, None], tf.float32),
-    support_length=tf.TensorSpec([None], tf.int32),
-    query_row=tf.TensorSpec([None, None], tf.int32), query_label=tf.TensorSpec([None, None], tf.float32),
-    query_length=tf.TensorSpec([None], tf.int32))
-
 
 class OuterStep:
     """Gathers features, adapts, differentiates and updates; one compiled function.
@@ -32,6 +25,8 @@ class OuterStep:
       clip_norm: bound of the global gradient norm, or None.
       dropout: probability of hiding an item's id.
       seed: of the dropout.
+      support_width: pads supports to that many rows and compiles adaptation and query loss with XLA, once for each
+        number of tasks: faster for small meta-batches, slower to start. None makes one plain graph for all shapes.
 
     Attributes:
       step: outer steps done, int64 scalar variable.
@@ -41,7 +36,7 @@ class OuterStep:
     """
 
     def __init__(self, recommender: Recommender, *, optimizer, tables: FeatureTables, clip_norm: float | None,
-                 dropout: float, seed: int):
+                 dropout: float, seed: int, support_width: int | None = None):
         self._recommender, self._optimizer, self._tables = recommender, optimizer, tables
         self._clip_norm, self._dropout, self._seed = clip_norm, dropout, seed
         self._by_rows = updates_by_rows(optimizer)
@@ -52,13 +47,26 @@ class OuterStep:
         self.failed_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="failed_step")
         self.failed_loss = tf.Variable(0.0, dtype=tf.float32, trainable=False, name="failed_loss")
         self.failed_norm = tf.Variable(0.0, dtype=tf.float32, trainable=False, name="failed_norm")
-        # One graph for all batch shapes: a graph made for one shape may round differently, and then a resumed run,
-        # whose first batch is another one, would drift from the uninterrupted run.
-        self._run = tf.function(self._outer_step, input_signature=[BATCH_SPEC])
+        self._support_width = support_width
+        self._query_loss = recommender.query_loss
+        if support_width is not None:
+            self._query_loss = tf.function(recommender.query_loss, autograph=False, jit_compile=True)
+        # A graph's shapes follow from the configuration, never from the first batch: one made for that batch's shape
+        # may round differently, and then a resumed run, whose first batch is another one, would drift.
+        self._runs: dict[tuple, tf.types.experimental.GenericFunction] = {}
 
     def __call__(self, batch: IndexedTaskBatch) -> None:
         """Does one step."""
-        self._run(batch)
+        if self._support_width is None:
+            self.function()(batch)
+        else:
+            self.function(tasks=batch.user_row.shape[0], query=batch.query_row.shape[1])(batch)
+
+    def function(self, *, tasks: int | None = None, query: int | None = None) -> tf.types.experimental.GenericFunction:
+        """Returns the compiled step for that many tasks and query rows, or for any number."""
+        if (tasks, query) not in self._runs:
+            self._runs[tasks, query] = tf.function(self._outer_step, input_signature=[batch_spec(tasks, query)])
+        return self._runs[tasks, query]
 
     def start_epoch(self) -> None:
         """Sets the running loss back to zero."""
@@ -83,7 +91,7 @@ class OuterStep:
         encoded = tf.gather(recommender.encode_item(features), index)
         support, query = tf.split(encoded, [tf.size(keys[0]), tf.size(keys[1])])
         width = encoded.shape[-1]
-        return recommender.query_loss(
+        return self._query_loss(
             recommender.encode_user(tables.user(batch.user_row), tasks=tasks),
             support_item=tf.reshape(support, tf.concat([tf.shape(keys[0]), [width]], axis=0)),
             support_label=batch.support_label, support_length=batch.support_length,
@@ -110,6 +118,8 @@ class OuterStep:
 
     def _outer_step(self, batch: IndexedTaskBatch) -> None:
         variables = self._recommender.trainable_variables
+        if self._support_width is not None:
+            batch = _pad_support(batch, self._support_width)
         with tf.GradientTape() as tape:
             task_loss = self.task_loss(batch, self.step)
             loss = tf.add_n([tf.reduce_mean(task_loss), *self._recommender.losses])
@@ -138,3 +148,22 @@ class OuterStep:
             return tf.constant(False)
 
         tf.cond(fine & (self.failed_step < 0), update, stop)
+
+
+def batch_spec(tasks: int | None = None, query: int | None = None) -> IndexedTaskBatch:
+    """Returns the signature of a meta-batch with that many tasks and query rows; None for any number."""
+    return IndexedTaskBatch(
+        user_row=tf.TensorSpec([tasks], tf.int32),
+        support_row=tf.TensorSpec([tasks, None], tf.int32), support_label=tf.TensorSpec([tasks, None], tf.float32),
+        support_length=tf.TensorSpec([tasks], tf.int32),
+        query_row=tf.TensorSpec([tasks, query], tf.int32), query_label=tf.TensorSpec([tasks, query], tf.float32),
+        query_length=tf.TensorSpec([tasks], tf.int32))
+
+
+def _pad_support(batch: IndexedTaskBatch, width: int) -> IndexedTaskBatch:
+    """Widens the support to a fixed number of rows; one that is wider already is an error of the caller's."""
+    missing = [[0, 0], [0, width - tf.shape(batch.support_row)[1]]]
+    shape = [batch.support_row.shape[0], width]
+    return batch._replace(
+        support_row=tf.ensure_shape(tf.pad(batch.support_row, missing, constant_values=-1), shape),
+        support_label=tf.ensure_shape(tf.pad(batch.support_label, missing), shape))

@@ -14,7 +14,7 @@ from trainer.config import OptimizerConfig
 from trainer.distinct_slices import DistinctSlices, clip_by_norm, distinct
 from trainer.lazy_adam import LazyAdam
 from trainer.optimizer import LearningRate, build_optimizer, exempt_from_decay
-from trainer.outer_step import BATCH_SPEC, OuterStep
+from trainer.outer_step import OuterStep
 
 
 class NumpyLazyAdam:
@@ -214,7 +214,7 @@ def test_an_outer_step_moves_the_rows_it_read_as_dense_adam_would(model, scope):
 
 def concrete_graphs(step) -> list:
     """The graph of the step and those of the functions it calls, such as the branches of its condition."""
-    found = [step._run.get_concrete_function(BATCH_SPEC).graph]
+    found = [step.function().get_concrete_function().graph]
     for graph in found:
         inner = [getattr(f, "graph", None) for f in graph._functions.values()]
         found += [g for g in inner if g is not None and not any(g is known for known in found)]

@@ -50,6 +50,33 @@ def test_task_loss_and_its_gradient_are_the_plain_ones(float64, model, scope, dr
                                    err_msg=variable.path)
 
 
+def trained(support_width, *, batches):
+    from trainer.config import OptimizerConfig
+    from trainer.optimizer import LearningRate, build_optimizer
+
+    recommender = build_recommender(make_spec(), model={"name": "embedding"}, learner={"inner_steps": 2})
+    randomise(recommender)
+    config = OptimizerConfig(learning_rate=0.01)
+    optimizer = build_optimizer(config, schedule=LearningRate(config, total_steps=10),
+                                variables=recommender.trainable_variables, exempt=[])
+    step = OuterStep(recommender, optimizer=optimizer, tables=tables(), clip_norm=1.0, dropout=0.3, seed=4,
+                     support_width=support_width)
+    for batch in batches:
+        step(batch)
+    assert int(step.step) == len(batches) and int(step.failed_step) == -1
+    return [v.numpy() for v in recommender.trainable_variables]
+
+
+def test_compiling_with_xla_changes_nothing(float64):
+    batch = indexed()
+    short = IndexedTaskBatch(*(t[:3] for t in batch))._replace(support_row=batch.support_row[:3, :3],
+                                                               support_label=batch.support_label[:3, :3],
+                                                               support_length=tf.constant([3, 3, 1]))
+    batches = [batch, short, batch]
+    for plain, compiled in zip(trained(None, batches=batches), trained(8, batches=batches), strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-9, atol=1e-12)
+
+
 def test_hidden_ids_change_the_loss():
     recommender = build_recommender(make_spec())
     randomise(recommender)

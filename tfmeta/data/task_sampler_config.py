@@ -50,3 +50,10 @@ class TaskSamplerConfig:
         require(self.meta_batch_size >= 1, "meta_batch_size", "at least 1", self.meta_batch_size)
         require(self.max_rows_in_memory is None or self.max_rows_in_memory >= 1, "max_rows_in_memory",
                 "at least 1, or none", self.max_rows_in_memory)
+
+    @property
+    def support_width(self) -> int | None:
+        """The most support rows that a task can have; None without a bound."""
+        bounds = [self.support_size[1]] if self.support_size else []
+        bounds += [self.max_interactions - self.query_size] if self.max_interactions else []
+        return max(min(bounds), 1) if bounds else None
