@@ -15,8 +15,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.marked_block import replace_block
+
 RESULTS = pathlib.Path(__file__).parent / "results"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 HEAD = ("what", "ours", "best peer", "ratio", "limit", "goal", "met")
 _OURS = ("tfmeta", "tfmeta_dense_adam")
 # (inner steps, tasks) -> least ratio to JAX.
@@ -163,15 +164,6 @@ def bench_table(folder: pathlib.Path, *, markdown: bool = False) -> tuple[str, l
                       f"{where['versions'].get('tensorflow-cpu') or where['versions'].get('tensorflow')}, "
                       f"{where['date'][:10]}, commit {', '.join(commits)}"]
     return "\n".join(table), missing
-
-
-def replace_block(text: str, table: str) -> str:
-    """Returns a document with the block between the markers replaced; ValueError where it has none."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"The document requires the markers {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
 def main() -> int:

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.marked_block import replace_block
 from tfmeta.metrics import lower_is_better
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 RESULTS = tuple(pathlib.Path(__file__).parent / "results" / name
                 for name in ("ml1m_main.json", "ml1m_genres_only.json"))
 _METRICS = {"mae": "MAE", "ndcg@5": "NDCG@5", "auc": "AUC"}
@@ -90,15 +90,6 @@ def _interval(row: dict[str, Any], form: str = ".3f") -> str:
 
 def _p_value(value: float) -> str:
     return f"{value:.3f}" if value >= 1e-3 else "< 0.001"
-
-
-def replace_block(text: str, table: str) -> str:
-    """Returns a document with the block between the markers replaced; ValueError where it has none."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"The document requires the markers {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
 def main() -> int:

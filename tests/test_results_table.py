@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.results_table import BEGIN, END, RESULTS, replace_block, results_block, results_table
+from benchmarks.marked_block import BEGIN, END, replace_block
+from benchmarks.results_table import RESULTS, results_block, results_table
 
 
 def row(model, role, k, metric, value, seed="mean", selected=False, **more):

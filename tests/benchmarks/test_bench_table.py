@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.bench_table import BEGIN, END, RESULTS, bench_table, replace_block
+from benchmarks.bench_table import RESULTS, bench_table
+from benchmarks.marked_block import BEGIN, END, replace_block
 from benchmarks.scaling import affine_error, slope
 
 WHERE = {"inner_steps": 5, "tasks": 32, "order": 2, "threads": 2}
