@@ -17,7 +17,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "pandas"
 def environment(command: str | None = None) -> dict:
     """Returns `processor, threads, versions, commit, command, date` for the head of a results file.
 
-    `commit` is the source tree's, with `-dirty` where tracked files differ from it, or the package's version
+    `commit` is the source tree's, with `-dirty` where tracked files but results differ from it, or the package's version
     where there is no source tree.
 
     Args:
@@ -57,9 +57,14 @@ def _commit() -> str:
         return __version__
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return commit + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+        return commit + ("-dirty" if _changed(root) else "")
     except (OSError, subprocess.SubprocessError):
         return __version__
+
+
+def _changed(root: pathlib.Path) -> str:
+    # Results of an earlier benchmark are no part of what made these.
+    return _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
 
 
 def _git(root: pathlib.Path, *arguments: str) -> str:
