@@ -17,8 +17,8 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "pandas"
 def environment(command: str | None = None) -> dict:
     """Returns `processor, threads, versions, commit, command, date` for the head of a results file.
 
-    `commit` is the source tree's, with `-dirty` where tracked files but results differ from it, or the package's version
-    where there is no source tree.
+    `commit` is the source tree's, with `-dirty` where tracked files but results differ from it, or the package's
+    version where there is no source tree.
 
     Args:
       command: what was run; default this process's command line, the program without its folder, paths relative to
