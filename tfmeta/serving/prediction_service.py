@@ -1,6 +1,7 @@
 """tensorflow.serving.PredictionService: Predict and GetModelMetadata."""
 
 import grpc
+import numpy as np
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from tfmeta.serving import tensor_codec
@@ -85,8 +86,9 @@ def describe(spec, servable: Servable) -> None:
     spec.version.value = servable.version
 
 
-def _read_inputs(signature, request) -> dict:
-    required, sent = set(signature.inputs), set(request.inputs)
+def check_aliases(signature, sent: set[str]) -> None:
+    """Raises RequestError unless a request has exactly the inputs of a signature."""
+    required = set(signature.inputs)
     if len(required) != len(sent):
         extra, missing = sent - required, required - sent
         raise RequestError("INVALID_ARGUMENT",
@@ -96,16 +98,25 @@ def _read_inputs(signature, request) -> dict:
         raise RequestError("INVALID_ARGUMENT",
                            f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in "
                            f"request and no default value provided. Inputs expected to be in the set {_set(required)}.")
+
+
+def refuse_empty(alias: str, value: np.ndarray) -> np.ndarray:
+    """Returns the tensor; RequestError if it has no elements."""
+    if value.size == 0:
+        raise RequestError("INVALID_ARGUMENT",
+                           f"Input {alias} has no elements (shape {list(value.shape)}). Under request "
+                           "batching it would fail other requests; send an empty support as width 1 with length 0.")
+    return value
+
+
+def _read_inputs(signature, request) -> dict:
+    check_aliases(signature, set(request.inputs))
     inputs = {}
     for alias, proto in request.inputs.items():
         try:
-            inputs[alias] = tensor_codec.decode(proto)
+            inputs[alias] = refuse_empty(alias, tensor_codec.decode(proto))
         except ValueError:
             raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from None
-        if inputs[alias].size == 0:
-            raise RequestError("INVALID_ARGUMENT",
-                               f"Input {alias} has no elements (shape {list(inputs[alias].shape)}). Under request "
-                               "batching it would fail other requests; send an empty support as width 1 with length 0.")
     return inputs
 
 

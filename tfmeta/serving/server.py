@@ -8,7 +8,7 @@ GRPC_THREADS = 4
 
 
 class EmbeddedServer:
-    """Serves SavedModels over TensorFlow Serving's gRPC API, for development, tests and small deployments.
+    """Serves SavedModels over TensorFlow Serving's gRPC and REST API, for development, tests and small deployments.
 
     It loads the latest version of each model when it starts, and answers with TensorFlow Serving's status codes and
     messages, so a client written against it needs no change in production. It has no request batching.
@@ -20,6 +20,7 @@ class EmbeddedServer:
     Args:
       model_bases: model name -> base path with numeric version directories.
       grpc_port: port of the gRPC API; 0 picks a free one.
+      rest_port: port of the REST API; 0 picks a free one, None leaves it out.
       host: address to bind; the default is reachable from this machine only, and there is no authentication.
       threads: requests that run at the same time.
       tensor_content: write outputs as `tensor_content` instead of typed values.
@@ -29,17 +30,18 @@ class EmbeddedServer:
       ServingError: if a model does not load or the port is taken.
     """
 
-    def __init__(self, model_bases: dict[str, str], *, grpc_port: int = 8500, host: str = "127.0.0.1",
-                 threads: int = GRPC_THREADS, tensor_content: bool = False, max_message_bytes: int = 64 << 20):
-        if not 0 <= grpc_port <= 65535:
-            raise ServingError(f"A port requires a number from 0 to 65535, received {grpc_port}.")
+    def __init__(self, model_bases: dict[str, str], *, grpc_port: int = 8500, rest_port: int | None = None,
+                 host: str = "127.0.0.1", threads: int = GRPC_THREADS, tensor_content: bool = False, max_message_bytes: int = 64 << 20):
+        for port in (grpc_port, 0 if rest_port is None else rest_port):
+            if not 0 <= port <= 65535:
+                raise ServingError(f"A port requires a number from 0 to 65535, received {port}.")
         if threads < 1:
             raise ServingError(f"A server requires at least 1 thread, received {threads}.")
         self._model_bases = dict(model_bases)
-        self._port, self._host, self._threads = grpc_port, host, threads
+        self._port, self._rest_port, self._host, self._threads = grpc_port, rest_port, host, threads
         self._tensor_content, self._max_message_bytes = tensor_content, max_message_bytes
-        self._server = self._manager = None
-        self.grpc_address = ""
+        self._server = self._manager = self._rest = None
+        self.grpc_address = self.rest_address = ""
 
     @property
     def versions(self) -> dict[str, int]:
@@ -47,7 +49,7 @@ class EmbeddedServer:
         return self._manager.loaded() if self._manager else {}
 
     def start(self) -> "EmbeddedServer":
-        """Loads the models and opens the port; `grpc_address` is set afterwards."""
+        """Loads the models and opens the port; `grpc_address` and `rest_address` are set afterwards."""
         import grpc
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
@@ -75,6 +77,17 @@ class EmbeddedServer:
             manager.close()
             raise ServingError(f"Port {self._port} of {self._host} cannot be opened; another process may hold it. "
                                "Choose another one, or 0 for any free port.")
+        if self._rest_port is not None:
+            from tfmeta.serving.rest_service import RestService
+
+            try:
+                self._rest = RestService(manager, host=self._host, port=self._rest_port, threads=self._threads,
+                                         max_body_bytes=self._max_message_bytes)
+            except ServingError:
+                server.stop(None)
+                manager.close()
+                raise
+            self.rest_address = self._rest.address
         server.start()
         self._manager, self._server = manager, server
         self.grpc_address = f"{host}:{port}"
@@ -83,7 +96,11 @@ class EmbeddedServer:
     def stop(self, *, grace: float = 10.0) -> None:
         """Refuses new requests, lets those in flight finish for up to `grace` seconds, and unloads the models."""
         if self._server is not None:
-            self._server.stop(grace).wait()
+            stopped = self._server.stop(grace)
+            if self._rest is not None:
+                self._rest.stop()
+                self._rest = None
+            stopped.wait()
             self._manager.close()
             self._server = None
 
