@@ -31,7 +31,8 @@ class EmbeddedServer:
     """
 
     def __init__(self, model_bases: dict[str, str], *, grpc_port: int = 8500, rest_port: int | None = None,
-                 host: str = "127.0.0.1", threads: int = GRPC_THREADS, tensor_content: bool = False, max_message_bytes: int = 64 << 20):
+                 host: str = "127.0.0.1", threads: int = GRPC_THREADS, tensor_content: bool = False,
+                 max_message_bytes: int = 64 << 20):
         for port in (grpc_port, 0 if rest_port is None else rest_port):
             if not 0 <= port <= 65535:
                 raise ServingError(f"A port requires a number from 0 to 65535, received {port}.")
