@@ -71,6 +71,14 @@ def test_json_and_no_baselines(runs, capsys):
     assert {r["role"] for r in content["rows"]} == {"floor", "learner", "ceiling"}
 
 
+def test_json_to_a_file(runs, tmp_path, capsys):
+    path = tmp_path / "results.json"
+    assert main(["evaluate", "--run", runs[0], "--k", "all", "--baselines", "none", "--json", str(path)]) == 0
+    written = json.loads(path.read_text())
+    assert {row["model"] for row in written["rows"]} >= {"chance", "maml"} and written["environment"]["threads"] >= 1
+    assert "chance" in capsys.readouterr().out
+
+
 def test_mistakes_end_with_one_line(runs, data, tmp_path, capsys):
     other = tiny_prepared.write_tiny(tmp_path / "other", label_shift=-0.5)
     for arguments, message in (

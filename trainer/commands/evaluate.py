@@ -7,6 +7,7 @@ HELP = "Evaluate runs beside tuned baselines, chance floor and ceiling"
 _EPILOG = """\
 examples:
   tfmeta evaluate --run runs/first
+  tfmeta evaluate --run runs/first --json results.json
   tfmeta evaluate --run runs/seed0 runs/seed1 runs/seed2 --out results/quality     three training seeds, merged
   tfmeta evaluate --run runs/first --states user_cold --k 0,5,all --baselines item_mean,damped_bias
   tfmeta evaluate --run maml=runs/a fomaml=runs/b --selected maml
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--catalogue", type=int, metavar="K", help="also recall@K and ndcg@K over the whole catalogue "
                         "at k = 0, 5 and all, on the first split")
     parser.add_argument("--out", metavar="STEM", help="also write the joint result: STEM.json, .html, .parquet")
+    parser.add_argument("--json", nargs="?", const=True, default=False, metavar="FILE",
+                        help="print the result as one JSON object, or write environment and rows to FILE")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from tfmeta.config import require
     from trainer.evaluation.evaluate_run import count_steps, evaluate_runs
     from trainer.evaluation.evaluation import committed_rows
+    from trainer.evaluation.results_file import write_json
     from trainer.evaluation.table import format_table
     from trainer.report import write_report, write_run_report
 
@@ -74,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     reports = [write_run_report(run.partition("=")[2] or run, synthetic=result.synthetic) for run in args.run]
     if args.out is not None:
         reports.append(write_report(f"{args.out}.html", rows=result.rows, synthetic=result.synthetic))
-    if args.json:
+    if isinstance(args.json, str):
+        write_json(args.json, environment=result.environment, rows=committed_rows(result.rows))
+    elif args.json:
         print(json.dumps({"environment": result.environment, "rows": committed_rows(result.rows), "reports": reports}))
         return 0
     if result.synthetic:
