@@ -109,7 +109,8 @@ def test_failed_verification_leaves_no_version(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_kill_half_way_leaves_no_version(tmp_path):
-    code = ("import os, signal, sys; sys.path[:0] = sys.argv[2:]; from export_cases import make_items, make_recommender; "
+    code = ("import os, signal, sys; sys.path[:0] = sys.argv[2:]; "
+            "from export_cases import make_items, make_recommender; "
             "from export import exporter, warmup; "
             "warmup.write_warmup = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL); "
             "exporter.export_model(make_recommender(), items=make_items(), model_base=sys.argv[1])")
