@@ -25,6 +25,7 @@ class OuterStep:
       clip_norm: bound of the global gradient norm, or None.
       dropout: probability of hiding an item's id.
       seed: of the dropout.
+      total_steps: outer steps of the whole run, for learners that anneal.
       support_width: pads supports to that many rows and compiles adaptation and query loss with XLA, once for each
         number of tasks: faster for small meta-batches, slower to start. None makes one plain graph for all shapes.
 
@@ -36,9 +37,10 @@ class OuterStep:
     """
 
     def __init__(self, recommender: Recommender, *, optimizer, tables: FeatureTables, clip_norm: float | None,
-                 dropout: float, seed: int, support_width: int | None = None):
+                 dropout: float, seed: int, total_steps: int = 1, support_width: int | None = None):
         self._recommender, self._optimizer, self._tables = recommender, optimizer, tables
         self._clip_norm, self._dropout, self._seed = clip_norm, dropout, seed
+        self._total_steps = total_steps
         self._by_rows = updates_by_rows(optimizer)
         self._id_name = recommender.feature_spec.item_id.name
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
@@ -96,7 +98,8 @@ class OuterStep:
             support_item=tf.reshape(support, tf.concat([tf.shape(keys[0]), [width]], axis=0)),
             support_label=batch.support_label, support_length=batch.support_length,
             query_item=tf.reshape(query, tf.concat([tf.shape(keys[1]), [width]], axis=0)),
-            query_label=batch.query_label, query_length=batch.query_length)
+            query_label=batch.query_label, query_length=batch.query_length,
+            progress=tf.minimum(tf.cast(step, tf.float32) / self._total_steps, 1.0))
 
     def gather(self, batch: IndexedTaskBatch, step: tf.Tensor) -> TaskBatch:
         """Returns the batch's features, ids hidden as in outer step `step`."""

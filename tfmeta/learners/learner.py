@@ -45,6 +45,23 @@ class Learner(keras.layers.Layer):
         """Returns the loss of each task `[B]` on its query set, `target [B, Q]` in target units."""
         return self._outer_loss(prediction.output, target, length)
 
+    def task_loss(self, support: Support, query: Query, *, target: tf.Tensor, length: tf.Tensor,
+                  progress: tf.Tensor) -> tf.Tensor:
+        """Returns what the outer loop minimises, one number per task `[B]`.
+
+        That is the query loss after adaptation; a learner whose outer objective is another one (losses of
+        intermediate steps, a surrogate gradient, a bound) overrides this method alone.
+
+        Args:
+          support: encoded support sets.
+          query: encoded query sets.
+          target: `[B, Q]` float32, the query's labels in target units.
+          length: `[B]` int32, real rows of the query.
+          progress: scalar float32, share of the planned outer steps that are done, 0 to 1, for annealing.
+        """
+        prediction = self.predict(self.adapt(self.init(support.user), support), query)
+        return self.outer_loss(prediction, target=target, length=length)
+
     def inner_learning_rates(self) -> dict[str, tf.Tensor]:
         """Returns the inner learning rates by fast weight, for logging; empty where there are none."""
         return {}

@@ -82,6 +82,29 @@ class MetaModel(keras.Model):
         """
         raise NotImplementedError
 
+    def linear(self, user: tf.Tensor, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Writes the unadapted model as a linear function of its head: `output = features . weights + offset`.
+
+        This is what closed-form learners solve in. Only models and scopes with such a head have it.
+
+        Args:
+          user: `[B, Du]`.
+          item: `[B, N, Di]`.
+
+        Returns:
+          `features [B, N, P]` and `offset [B, N]`, float32; `linear_prior` has the weights `[B, P]`.
+
+        Raises:
+          ConfigError: if the model has no linear head in its scope.
+        """
+        raise ConfigError(f"A closed-form learner requires a model that is linear in what adapts, such as two_tower "
+                          f"with scope user_vector and similarity dot, received '{self.name}' with scope "
+                          f"'{self.scope}'.")
+
+    def linear_prior(self, user: tf.Tensor) -> tf.Tensor:
+        """Returns the unadapted weights `[B, P]` float32 of `linear`'s head."""
+        raise NotImplementedError
+
     def call(self, inputs: tuple[dict, dict]) -> tf.Tensor:
         """Scores unadapted: (user features `[B, ...]`, item features `[B, N, ...]`) -> `[B, N]`."""
         user_features, item_features = inputs

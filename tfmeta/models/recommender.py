@@ -72,11 +72,7 @@ class Recommender(keras.Model):
         Returns:
           fast weights, name -> `[B, ...]` float32.
         """
-        mask = tf.sequence_mask(support_length, tf.shape(support_label)[1])
-        support = Support(
-            user=user, item=tf.where(mask[..., None], support_item, tf.zeros_like(support_item)),
-            target=self.to_target(tf.where(mask, support_label, tf.zeros_like(support_label))),
-            length=support_length)
+        support = self._support(user, support_item, support_label, support_length)
         return self.learner.adapt(self.learner.init(user), support)
 
     def predict_scores(self, fast: Fast, user: tf.Tensor, query_item: tf.Tensor) -> tf.Tensor:
@@ -98,12 +94,15 @@ class Recommender(keras.Model):
 
     def query_loss(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
                    support_length: tf.Tensor, query_item: tf.Tensor, query_label: tf.Tensor,
-                   query_length: tf.Tensor) -> tf.Tensor:
-        """Returns the outer loss of each task `[B]` float32; arguments as in `adapt_and_score`."""
-        fast = self.adapt(user, support_item=support_item, support_label=support_label,
-                          support_length=support_length)
-        prediction = self.learner.predict(fast, Query(user=user, item=query_item))
-        return self.learner.outer_loss(prediction, target=self.to_target(query_label), length=query_length)
+                   query_length: tf.Tensor, progress: tf.Tensor | float = 1.0) -> tf.Tensor:
+        """Returns the outer loss of each task `[B]` float32.
+
+        Arguments as in `adapt_and_score`; `progress` as in `Learner.task_loss`.
+        """
+        return self.learner.task_loss(
+            self._support(user, support_item, support_label, support_length), Query(user=user, item=query_item),
+            target=self.to_target(query_label), length=query_length,
+            progress=tf.cast(progress, self.variable_dtype))
 
     def batch_loss(self, batch: TaskBatch) -> tf.Tensor:
         """Returns the outer loss of each task `[B]` of a meta-batch of features."""
@@ -119,6 +118,12 @@ class Recommender(keras.Model):
         return self.adapt_and_score(
             user, support_item=self.encode_item(batch.support_item), support_label=batch.support_label,
             support_length=batch.support_length, query_item=self.encode_item(batch.query_item))[0]
+
+    def _support(self, user, item, label, length) -> Support:
+        """Cleans padding before anything is computed with it."""
+        mask = tf.sequence_mask(length, tf.shape(label)[1])
+        return Support(user=user, item=tf.where(mask[..., None], item, tf.zeros_like(item)),
+                       target=self.to_target(tf.where(mask, label, tf.zeros_like(label))), length=length)
 
     def to_target(self, label: tf.Tensor) -> tf.Tensor:
         """Labels in their own unit -> target units (standardised for ratings, unchanged otherwise)."""

@@ -108,6 +108,15 @@ class TwoTower(MetaModel):
         product = tf.linalg.matvec(tf.cast(item_vector, self.compute_dtype), tf.cast(user_vector, self.compute_dtype))
         return tf.cast(product, self.variable_dtype) + user_bias + item_bias + tf.convert_to_tensor(self.offset)
 
+    def linear(self, user, item):
+        if self.scope != "user_vector" or self.similarity != "dot":
+            return super().linear(user, item)
+        features = tf.concat([item[..., :-1], tf.ones_like(item[..., :1])], axis=-1)
+        return features, item[..., -1] + tf.convert_to_tensor(self.offset)
+
+    def linear_prior(self, user):
+        return user
+
     def get_config(self):
         return dict(self._config)
 
