@@ -1,0 +1,230 @@
+"""What holds for every learner, whatever it does."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from learner_cases import CASES, Family, build, encode, perturb, save, scores, task_loss, train
+from recommender_cases import make_batch, make_spec
+
+from tfmeta.learners.task_tensors import Query
+from tfmeta.models.fast_weights import materialise
+from tfmeta.models.recommender import LEARNERS, Recommender
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+TASKS = 2000
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda c: c.id)
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def recommender(case):
+    built = build(case)
+    perturb(built, keep=case.keep)
+    return built
+
+
+@pytest.fixture(scope="module")
+def batch(case):
+    return make_batch(unit=case.unit)
+
+
+def on_rows(batch, change):
+    """Changes every tensor of the support that has a row per interaction."""
+    return batch._replace(support_item={k: change(v) for k, v in batch.support_item.items()},
+                          support_label=change(batch.support_label))
+
+
+def test_every_learner_has_a_case():
+    assert {c.name for c in CASES} == set(LEARNERS)
+    assert len({c.id for c in CASES}) == len(CASES)
+
+
+def test_a_support_changes_the_scores(case, recommender, batch):
+    adapted, base = scores(recommender, batch)
+    assert np.isfinite(adapted).all()
+    if case.adapts:
+        assert np.abs(adapted - base).max(axis=1).min() > 1e-5
+    else:
+        np.testing.assert_array_equal(adapted, base)
+
+
+def test_empty_support_is_unadapted_bit_for_bit(recommender, batch):
+    adapted, base = scores(recommender, batch._replace(support_length=tf.zeros(5, tf.int32)))
+    np.testing.assert_array_equal(adapted, base)
+
+
+def test_the_learner_itself_leaves_an_empty_support_alone(recommender, batch):
+    """Without the recommender's own guard."""
+    inputs = encode(recommender, batch._replace(support_length=tf.zeros(5, tf.int32)))
+    query = inputs.pop("query_item")
+    fast = recommender.adapt(**inputs)
+    output = recommender.learner.predict(fast, Query(user=inputs["user"], item=query)).output
+    base = recommender.learner.predict(recommender.learner.init(inputs["user"]), Query(inputs["user"], query)).output
+    np.testing.assert_allclose(output, base, rtol=1e-5, atol=1e-5)
+
+
+def test_zero_steps_is_unadapted_bit_for_bit(case, batch):
+    if case.still is None:
+        pytest.skip("the learner has no number of steps")
+    built = build(case, **case.still)
+    perturb(built, keep=case.keep)
+    adapted, base = scores(built, batch)
+    np.testing.assert_array_equal(adapted, base)
+
+
+def test_order_of_the_support_changes_nothing(recommender, batch):
+    batch = batch._replace(support_length=tf.fill([5], 6))
+    order = np.random.default_rng(1).permutation(6)
+    turned = on_rows(batch, lambda t: tf.gather(t, order, axis=1))
+    np.testing.assert_allclose(scores(recommender, turned)[0], scores(recommender, batch)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_padding_changes_nothing(recommender, batch):
+    mask = tf.sequence_mask(batch.support_length, 6).numpy()
+
+    def spoil(tensor):
+        width = mask.reshape(mask.shape + (1,) * (tensor.shape.rank - 2))
+        return tf.where(width, tensor, np.nan if tensor.dtype.is_floating else 1)
+
+    np.testing.assert_array_equal(scores(recommender, on_rows(batch, spoil))[0], scores(recommender, batch)[0])
+    # Products of another width may sum in another order.
+    wider = on_rows(batch, lambda t: tf.concat([t, t], 1))
+    np.testing.assert_allclose(scores(recommender, wider)[0], scores(recommender, batch)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_padding_has_no_gradient(recommender, batch):
+    variables = recommender.trainable_variables
+
+    def gradients(batch):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(task_loss(recommender, batch, 0.5))
+        return [np.zeros(1) if g is None else tf.convert_to_tensor(g).numpy()
+                for g in tape.gradient(loss, [v.value for v in variables])]
+
+    support, query = tf.sequence_mask(batch.support_length, 6), tf.sequence_mask(batch.query_length, 4)
+    dirty = batch._replace(support_label=tf.where(support, batch.support_label, np.nan),
+                           query_label=tf.where(query, batch.query_label, np.nan))
+    for clean, spoilt in zip(gradients(batch), gradients(dirty), strict=True):
+        np.testing.assert_array_equal(clean, spoilt)
+
+
+def test_tasks_do_not_see_each_other(recommender, batch):
+    whole = scores(recommender, batch)[0].numpy()
+    for row in range(5):
+        alone = scores(recommender, tf.nest.map_structure(lambda t, row=row: t[row:row + 1], batch))[0].numpy()
+        np.testing.assert_allclose(alone[0], whole[row], rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_reach_every_slow_weight(case, recommender):
+    batch = make_batch(tasks=16, unit=case.unit)
+    variables = recommender.trainable_variables
+    reached = dict.fromkeys([v.path for v in variables], 0.0)
+    for progress in (0.0, 0.5, 1.0):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(task_loss(recommender, batch, progress))
+        for variable, gradient in zip(variables, tape.gradient(loss, [v.value for v in variables]), strict=True):
+            if gradient is not None:
+                gradient = tf.convert_to_tensor(gradient).numpy()
+                assert np.isfinite(gradient).all(), variable.path
+                reached[variable.path] += np.abs(gradient).sum()
+    without = [path for path, total in reached.items() if not total]
+    assert [p for p in without if not any(part in p for part in case.no_gradient)] == []
+    assert [part for part in case.no_gradient if not any(part in p for p in without)] == []
+
+
+def test_the_adapted_graph_has_no_python_no_state_and_no_chance(recommender, batch):
+    graph = tf.function(lambda b: scores(recommender, b)).get_concrete_function(batch).graph
+    kinds = {op.type for op in graph.get_operations()}
+    kinds |= {node.op for f in graph.as_graph_def().library.function for node in f.node_def}
+    assert not [k for k in kinds if "Assign" in k or "Random" in k or "PyFunc" in k]
+
+
+def test_fast_weights_are_one_tensor_a_user(recommender, batch):
+    """So that they can be written flat into a user's state."""
+    inputs = encode(recommender, batch)
+    inputs.pop("query_item")
+    adapted = recommender.adapt(**inputs)
+    wider = recommender.adapt(**{**inputs, "support_item": tf.concat([inputs["support_item"]] * 2, 1),
+                                 "support_label": tf.concat([inputs["support_label"]] * 2, 1)})
+    start = recommender.learner.init(inputs["user"])
+    shapes = [{k: v.shape for k, v in materialise(fast, tasks=tf.constant(5)).items()}
+              for fast in (start, adapted, wider)]
+    assert shapes[0] == shapes[1] == shapes[2]
+    assert all(shape[0] == 5 and shape.is_fully_defined() for shape in shapes[0].values())
+
+
+def test_config_round_trip(recommender, batch):
+    config = json.loads(json.dumps(recommender.get_config()))
+    again = Recommender.from_config(config)
+    assert again.get_config() == recommender.get_config()
+    assert [v.path for v in again.variables] == [v.path for v in recommender.variables]
+    again.set_weights(recommender.get_weights())
+    np.testing.assert_array_equal(scores(again, batch)[0], scores(recommender, batch)[0])
+
+
+def test_the_saved_model_scores_as_the_recommender(case, recommender, tmp_path):
+    spec, rng = make_spec(case.unit), np.random.default_rng(0)
+    items = pd.DataFrame({
+        "item_id": range(12), "genres": [list(rng.choice(["a", "b", "c", "d"], i % 4)) for i in range(12)],
+        "plot": [" ".join(rng.choice(["blue", "night", "river"], 3)) for _ in range(12)],
+        "vector": list(rng.normal(size=(12, 3)).astype(np.float32))})
+    save(recommender, str(tmp_path / "1"), items=items, support_bound=8)
+    loaded = tf.saved_model.load(str(tmp_path / "1")).signatures["adapt_and_score"]
+    raw = {"user_gender": np.array(["F", "M", "x"]), "user_age": np.array([20, 30, 50], np.float32),
+           "query_item_id": rng.integers(0, 12, (3, 5)), "support_item_id": rng.integers(0, 12, (3, 6)),
+           "support_label": (rng.integers(1, 6, (3, 6)) if case.unit == "rating" else np.ones((3, 6))).astype("f"),
+           "support_length": np.array([6, 0, 2], np.int32)}
+    served = loaded(**{k: tf.constant(v) for k, v in raw.items()})
+
+    from tfmeta.data.feature_tables import transform_items
+    from tfmeta.data.feature_transform import FeatureTransform
+
+    tables = transform_items(spec, items)
+    users = FeatureTransform(spec.user_features)({"gender": tf.constant(raw["user_gender"]),
+                                                  "age": tf.constant(raw["user_age"])})
+
+    def item(ids):
+        return recommender.encode_item({k: tf.gather(v, ids) for k, v in tables.items()})
+
+    expected = recommender.adapt_and_score(
+        recommender.encode_user(users, tasks=tf.constant(3)), support_item=item(raw["support_item_id"]),
+        support_label=tf.constant(raw["support_label"]), support_length=tf.constant(raw["support_length"]),
+        query_item=item(raw["query_item_id"]))
+    for name, value in zip(("scores", "base_scores"), expected, strict=True):
+        np.testing.assert_allclose(served[name], value, rtol=2e-5, atol=1e-5)
+    np.testing.assert_array_equal(served["scores"][1], served["base_scores"][1])
+    assert not served["status"].numpy().any()
+
+
+def test_twenty_interactions_are_better_than_one(case):
+    """Averaged over 2,000 tasks of a family with a known optimum, after a short meta-training."""
+    family = Family(case.unit)
+    trained = build(case, family.spec)
+    train(trained, family, steps=case.steps, rate=case.rate)
+    few, many = (family.draw(TASKS, np.random.default_rng(11), length=k) for k in (1, 20))
+    at_one, at_twenty = (errors(trained, batch) for batch in (few, many))
+    np.testing.assert_array_equal(few.query_label, many.query_label)
+    if not case.adapts:
+        np.testing.assert_array_equal(at_one, at_twenty)
+        return
+    gain = at_one - at_twenty
+    assert gain.mean() > 3 * gain.std() / np.sqrt(TASKS)
+    if case.unit == "rating":
+        best = np.square(family.optimum(many) - many.query_label).mean()
+        assert at_twenty.mean() > 0.97 * best  # nothing beats the optimum unless it has seen the query
+
+
+def errors(recommender, batch):
+    """Each task's squared error, or its share of wrongly ordered pairs for implicit feedback."""
+    adapted, label = (t.numpy().astype(np.float64) for t in (scores(recommender, batch)[0], batch.query_label))
+    if recommender.feature_spec.label.unit == "rating":
+        return np.square(adapted - label).mean(axis=1)
+    pairs = label[:, :, None] > label[:, None, :]
+    wrong = (adapted[:, :, None] < adapted[:, None, :]) + 0.5 * (adapted[:, :, None] == adapted[:, None, :])
+    return (wrong * pairs).sum(axis=(1, 2)) / np.maximum(pairs.sum(axis=(1, 2)), 1)
