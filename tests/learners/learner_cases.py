@@ -60,6 +60,9 @@ CASES = (
                 still=NO_STEPS),
     LearnerCase("maml", {"scope": "head", "inner_steps": 3, "inner_learning_rate": 0.02, "clip_norm": 2.0}, EMBEDDING,
                 still=NO_STEPS),
+    LearnerCase("ridge"),
+    LearnerCase("ridge", {"regularisation": "shared"}, unit="click"),
+    LearnerCase("ridge", {"newton_steps": 3}, unit="weight"),
 )
 
 

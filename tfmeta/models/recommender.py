@@ -22,6 +22,7 @@ MODELS = {
 }
 LEARNERS = {
     "maml": "tfmeta.learners.maml:MAML",
+    "ridge": "tfmeta.learners.ridge:Ridge",
 }
 
 
