@@ -63,6 +63,22 @@ CASES = (
     LearnerCase("ridge"),
     LearnerCase("ridge", {"regularisation": "shared"}, unit="click"),
     LearnerCase("ridge", {"newton_steps": 3}, unit="weight"),
+    LearnerCase("joint", adapts=False),
+    LearnerCase("joint", model=EMBEDDING, adapts=False),
+    LearnerCase("fine_tune", {"inner_steps": 10, "inner_learning_rate": 0.02, "shrinkage": 3.0}, still=NO_STEPS),
+    LearnerCase("fine_tune", {"scope": "head", "inner_steps": 3, "inner_learning_rate": 0.01, "shrinkage": 5.0,
+                               "clip_norm": 1.0}, EMBEDDING, still=NO_STEPS),
+    LearnerCase("dropout_net", {"units": 16}, steps=300),
+    LearnerCase("dropout_net", {"units": 16}, unit="click", steps=300),
+    LearnerCase("meta_emb", {"inner_learning_rate": 0.3}, still=NO_STEPS),
+    LearnerCase("meta_emb", {"inner_steps": 2, "inner_learning_rate": 0.1}, EMBEDDING, still=NO_STEPS),
+    LearnerCase("meta_emb", {"inner_learning_rate": 0.3}, unit="click", still=NO_STEPS),
+    LearnerCase("mwuf", {"inner_learning_rate": 0.3}),
+    LearnerCase("mwuf", {"inner_learning_rate": 0.1}, EMBEDDING),
+    LearnerCase("mwuf", {"inner_learning_rate": 0.3}, unit="click"),
+    LearnerCase("tanp", {"units": 16, "latent_dim": 4, "decoder_units": [16, 8], "clusters": 3}, rate=0.005),
+    LearnerCase("tanp", {"scope": "head", "units": 8, "latent_dim": 4, "decoder_units": [8], "modulation": "film"},
+                EMBEDDING, unit="click"),
 )
 
 

@@ -23,6 +23,12 @@ MODELS = {
 LEARNERS = {
     "maml": "tfmeta.learners.maml:MAML",
     "ridge": "tfmeta.learners.ridge:Ridge",
+    "joint": "tfmeta.learners.joint:Joint",
+    "fine_tune": "tfmeta.learners.fine_tune:FineTune",
+    "dropout_net": "tfmeta.learners.dropout_net:DropoutNet",
+    "meta_emb": "tfmeta.learners.meta_emb:MetaEmb",
+    "mwuf": "tfmeta.learners.mwuf:MWUF",
+    "tanp": "tfmeta.learners.tanp:TaNP",
 }
 
 
