@@ -1,5 +1,7 @@
 """Dense layers whose kernels and biases can be given per task."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -8,6 +10,8 @@ from tfmeta.models.layers import seeds
 from tfmeta.models.layers.dense_record import DenseCall, DenseRecord
 
 Parts = tuple[tf.Tensor, ...]
+# (index of a layer, its inputs, its output before the activation) -> another output.
+Adjust = Callable[[int, Parts, tf.Tensor], tf.Tensor]
 
 
 class FastDenseStack(keras.layers.Layer):
@@ -38,42 +42,64 @@ class FastDenseStack(keras.layers.Layer):
                 self._slow[key] = self.add_weight(name=key, shape=shape, initializer=initializer)
             width = units
         self._layers_count = len(widths)
+        self.kernel_shapes = list(zip((input_width, *widths[:-1]), widths, strict=True))
         self.output_width = width
         self.built = True
 
-    def initial_fast(self) -> Fast:
-        """Returns the slow weights as fast weights that all tasks share."""
-        values = {key: tf.convert_to_tensor(variable) for key, variable in self._slow.items()}
+    def initial_fast(self, layers: slice = slice(None)) -> Fast:
+        """Returns the slow weights of the chosen layers as fast weights that all tasks share."""
+        chosen = {f"{self.name}_{index}" for index in range(self._layers_count)[layers]}
+        values = {key: tf.convert_to_tensor(variable) for key, variable in self._slow.items()
+                  if key.rpartition("_")[0] in chosen}
         return {key: Shared(v if v.shape.rank == 2 else v[None, :]) for key, v in values.items()}
 
     def call(self, inputs: tf.Tensor | Parts, fast: Fast | None = None, *, constant: bool = True,
-             record: DenseRecord | None = None) -> tf.Tensor:
+             record: DenseRecord | None = None, adjust: Adjust | None = None) -> tf.Tensor:
         """Applies the stack.
 
         Args:
           inputs: `[B, N, input_width]`, or its parts along the last axis, `[B, N or 1, width]` each: a part with
             one row (the user's) stands for N equal rows; the last part has N rows. Without fast weights, one tensor
             of any leading shape.
-          fast: fast weights, this stack's among them; None uses the slow weights.
+          fast: fast weights, this stack's among them; a layer that has none there uses its slow weights. None uses
+            the slow weights throughout.
           constant: whether the inputs depend on no fast weight.
           record: the inner loop's, when it differentiates this call.
+          adjust: changes the outputs of the layers, for fast weights that are no kernels.
 
         Returns:
           `[B, N, output_width]` in the compute dtype.
         """
         if fast is None:
             return self._plain(tf.cast(inputs, self.compute_dtype))
-        parts = inputs if isinstance(inputs, tuple) else (inputs,)
-        for index in range(self._layers_count):
+        return self._run(inputs if isinstance(inputs, tuple) else (inputs,), fast, range(self._layers_count),
+                         constant=constant, record=record, adjust=adjust)
+
+    def hidden(self, inputs: Parts) -> tf.Tensor:
+        """Applies all layers but the last, with slow weights: what the last layer is linear in, `[B, N, width]`."""
+        parts = tuple(tf.cast(p, self.compute_dtype) for p in inputs)
+        if self._layers_count == 1:
+            return concatenate(parts, rows=tf.shape(parts[-1])[1])
+        return self._activation(self._run(parts, {}, range(self._layers_count - 1)))
+
+    def _run(self, parts: Parts, fast: Fast, layers: range, *, constant: bool = True,
+             record: DenseRecord | None = None, adjust: Adjust | None = None) -> tf.Tensor:
+        """Applies some layers, the last one of them without activation."""
+        slow = self.initial_fast()
+        for index in layers:
             name = f"{self.name}_{index}"
+            adapts = f"{name}_kernel" in fast
+            kernel, bias = ((fast if adapts else slow)[f"{name}_{part}"] for part in ("kernel", "bias"))
             parts = tuple(tf.cast(p, self.compute_dtype) for p in parts)
-            kept = record if constant and index == 0 else None
-            output = self._product(name, parts, fast[f"{name}_kernel"], kept) + self._bias(fast[f"{name}_bias"])
-            if record is not None:
+            kept = record if constant else None
+            output = self._product(name, parts, kernel, kept) + self._bias(bias)
+            if record is not None and adapts:
                 record.add(name, DenseCall(parts, output, kept is not None))
-            if index < self._layers_count - 1:
-                output = self._activation(output)
-            parts = (output,)
+            if adjust is not None:
+                output = adjust(index, parts, output)
+            # What follows a layer that adapts is no longer the same in every step.
+            constant = constant and not adapts and adjust is None
+            parts = (output if index == layers[-1] else self._activation(output),)
         return parts[0]
 
     def _plain(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -90,9 +116,9 @@ class FastDenseStack(keras.layers.Layer):
             return compute() if record is None else record.constant(f"{name}/{what}", compute)
 
         if isinstance(kernel, Shared):
-            return constant("base", lambda: _shared_product(parts, tf.cast(kernel.value, self.compute_dtype)))
+            return constant("base", lambda: shared_product(parts, tf.cast(kernel.value, self.compute_dtype)))
         if isinstance(kernel, LowRank):
-            base = constant("base", lambda: _shared_product(parts, tf.cast(kernel.base, self.compute_dtype)))
+            base = constant("base", lambda: shared_product(parts, tf.cast(kernel.base, self.compute_dtype)))
             gram = constant("gram", lambda: inner_products(parts, kernel.inputs))
             return base + tf.linalg.matmul(gram, tf.cast(kernel.coefficients, self.compute_dtype))
         inputs = parts[0] if len(parts) == 1 else concatenate(parts, rows=tf.shape(parts[-1])[1])
@@ -117,7 +143,7 @@ def inner_products(left: Parts, right: Parts) -> tf.Tensor:
                  for a, b in zip(left, right, strict=True)])
 
 
-def _shared_product(parts: Parts, kernel: tf.Tensor) -> tf.Tensor:
+def shared_product(parts: Parts, kernel: tf.Tensor) -> tf.Tensor:
     """Multiplies all tasks' rows with one kernel `[in, out]` in one product a part: `[B, N, out]`."""
     kernels = tf.split(kernel, [p.shape[-1] for p in parts]) if len(parts) > 1 else [kernel]
     return _sum([_leading_product(p, k) for p, k in zip(parts, kernels, strict=True)])
