@@ -79,6 +79,9 @@ CASES = (
     LearnerCase("tanp", {"units": 16, "latent_dim": 4, "decoder_units": [16, 8], "clusters": 3}, rate=0.005),
     LearnerCase("tanp", {"scope": "head", "units": 8, "latent_dim": 4, "decoder_units": [8], "modulation": "film"},
                 EMBEDDING, unit="click"),
+    LearnerCase("set_encoder", {"units": 16, "heads": 2, "blocks": 1}, rate=0.005),
+    LearnerCase("set_encoder", {"units": 16, "heads": 4, "blocks": 1, "inducing_points": 3, "rounds": 2},
+                unit="click", rate=0.005),
 )
 
 

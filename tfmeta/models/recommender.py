@@ -29,6 +29,7 @@ LEARNERS = {
     "meta_emb": "tfmeta.learners.meta_emb:MetaEmb",
     "mwuf": "tfmeta.learners.mwuf:MWUF",
     "tanp": "tfmeta.learners.tanp:TaNP",
+    "set_encoder": "tfmeta.learners.set_encoder:SetEncoder",
 }
 
 
