@@ -39,7 +39,7 @@ def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Seq
       levels: ascending label values for `mae_median`; None leaves it out.
       catalogue: also measures recommendation out of all items, at its own ks; not of the synthetic oracles, which
         know the query items alone.
-      seed: of the learners' training.
+      seed: of the training of learners and seeded references.
       features: `full` or `genres_only`, for the rows.
       progress: called with a description before each of `(scorers + 1) * ks` steps of every state.
 
@@ -81,7 +81,7 @@ def evaluate(scorers: Sequence[Scorer], tasks: TaskSet, *, label: Label, ks: Seq
         for scorer in scorers:
             labels = {"model": scorer.name, "role": scorer.role, "uses_history": scorer.uses_history,
                       "selected": getattr(scorer, "selected", False),
-                      "seed": seed if scorer.role == "learner" else "mean"}
+                      "seed": seed if getattr(scorer, "seeded", scorer.role == "learner") else "mean"}
             answered = [k for k in ks if getattr(scorer, "ks", None) is None or k in scorer.ks]
             cell = None
             for k in answered:

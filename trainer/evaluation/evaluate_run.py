@@ -86,7 +86,7 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
         raise RunError(f"Prepared directory '{prepared.path}' has no test tasks. Prepare it with a test split.")
     ks = check_ks(ks)
     common = {"label": spec.label, "ks": ks, "states": states, "features": features, "progress": progress,
-              "levels": _levels(prepared)}
+              "levels": label_levels(prepared)}
     if catalogue_cutoff is not None:
         common["catalogue"] = Catalogue(prepared.train, num_users=len(prepared.users), num_items=len(prepared.items),
                                         label=spec.label, cutoff=catalogue_cutoff)
@@ -131,8 +131,8 @@ def _open(run: str) -> tuple[str, RunDirectory]:
     return "_".join([learner.get("name", "maml"), *([learner["scope"]] if learner.get("scope") else [])]), directory
 
 
-def _levels(prepared: PreparedData) -> tuple[float, ...] | None:
-    """Returns the distinct training labels of a rating scale."""
+def label_levels(prepared: PreparedData) -> tuple[float, ...] | None:
+    """Returns the distinct training labels of a rating scale; None for other units and continuous scales."""
     if prepared.feature_spec.label.unit != "rating":
         return None
     levels = np.unique(prepared.train.label)

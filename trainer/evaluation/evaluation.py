@@ -35,16 +35,17 @@ class Evaluation:
     def merge(cls, evaluations: "Iterable[Evaluation]") -> "Evaluation":
         """Joins evaluations on the same tasks: runs with several training seeds, several learners.
 
-        Learners get an aggregate with seed `"mean"` where there is more than one seed; models without a seed
-        must agree and are kept once.
+        Models that were trained get an aggregate with seed `"mean"` where there is more than one seed; models without
+        a seed must agree and are kept once.
 
         Raises:
           DataError: if the evaluations are of different test users, or a learner occurs twice with one seed.
         """
         groups: dict[tuple, dict[int | str, EvaluationCell]] = defaultdict(dict)
         for evaluation in evaluations:
+            aggregated = _aggregated(evaluation.cells)
             for cell in evaluation.cells:
-                if cell.role == "learner" and cell.seed == "mean":
+                if cell.seed == "mean" and (cell.role == "learner" or cell.model in aggregated):
                     continue
                 group = groups[cell.state, cell.model, cell.k]
                 if cell.seed in group and (cell.role == "learner" or not _same(cell, group[cell.seed])):
@@ -105,7 +106,7 @@ class Evaluation:
     def _state_rows(self, state: str, resamples: int, seed: int) -> list[dict[str, Any]]:
         cells = [c for c in self.cells if c.state == state]
         by_key = {(c.model, c.k, c.seed): c for c in cells}
-        aggregated = {c.model for c in cells if c.role == "learner" and c.seed == "mean"}
+        aggregated = _aggregated(cells)
         rows, columns = [], []
         for cell in cells:
             final = cell.model not in aggregated or cell.seed == "mean"
@@ -115,7 +116,8 @@ class Evaluation:
                     continue
                 p_value, values = None, cell.user_value[:, j]
                 if cell.role == "learner" and final:
-                    best = _best_reference(cells, cell.k, metric)
+                    best = _best_reference([c for c in cells if c.model not in aggregated or c.seed == "mean"], cell.k,
+                                           metric)
                     p_value = None if best is None else wilcoxon(values, best)
                 in_family = (cell.selected and final and p_value is not None and cell.k == "all"
                              and metric in FAMILY_METRICS and state in FAMILY_STATES)
@@ -144,6 +146,13 @@ def _row(cell: EvaluationCell, metric: str, value: float, users: int, p_value: f
     return {"state": cell.state, "model": cell.model, "role": cell.role, "k": cell.k, "seed": cell.seed,
             "metric": metric, "value": value, "low": None, "high": None, "p_value": p_value, "users": users,
             "selected": cell.selected, "uses_history": cell.uses_history, "features": cell.features, "family": family}
+
+
+def _aggregated(cells: Iterable[EvaluationCell]) -> set[str]:
+    """Returns the models that have an aggregate over training seeds beside the seeds' own cells."""
+    cells = list(cells)
+    trained = {c.model for c in cells if c.seed != "mean"}
+    return {c.model for c in cells if c.seed == "mean" and (c.model in trained or c.role == "learner")}
 
 
 def _best_reference(cells: list[EvaluationCell], k: int | str, metric: str) -> np.ndarray | None:

@@ -13,7 +13,8 @@ ROLES = ("floor", "reference", "learner", "ceiling")
 class Scorer(Protocol):
     """Anything that scores the queries of tasks; every baseline is one, and so is `RecommenderScorer`.
 
-    A scorer may also have `selected` (the learner chosen on validation, default False), `ks` (the numbers of
+    A scorer may also have `selected` (the learner chosen on validation, default False), `seeded` (whether its cells
+    are of a training seed, default those of learners are), `ks` (the numbers of
     support rows it answers for, default all) and a method `median(tasks) -> [T, Q]` (posterior medians in the
     label's unit, for `mae_median`).
 

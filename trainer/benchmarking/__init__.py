@@ -1,0 +1,1 @@
+"""The benchmark of every learner and reference with one tuning budget: `tfmeta benchmark`."""

@@ -1,0 +1,51 @@
+"""What a suite of the benchmark is."""
+
+import dataclasses
+
+from tfmeta.config import require
+from tfmeta.data.split_config import SplitConfig
+from tfmeta.data.synthetic.synthetic_config import SyntheticConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """One data set with a protocol.
+
+    Attributes:
+      name: on the command line.
+      dataset: key of a reader, or `synthetic`.
+      criterion: what tuning and selection go by: `mae` or `auc` with the whole support on the validation tasks, or a
+        metric over the whole catalogue such as `ndcg@20`; the mean over the validation states.
+      metrics: what the report shows, the most important one first.
+      ks: numbers of support rows that are evaluated.
+      catalogue_cutoff: cut-off of recall and NDCG over the whole catalogue; None measures neither.
+      catalogue_ks: numbers of support rows at which they are measured.
+      tuning_users: training users that trials are fitted on.
+      validation_tasks: validation tasks of each state that a trial is scored on.
+      split: how the data are split; None takes the data set's default.
+      synthetic: settings of the generator.
+      fixed_tasks, fixed_validation: files of test tasks and of pseudo-cold users and items, looked for in the folder
+        `peers` beside the sources; without them both are drawn.
+    """
+
+    name: str
+    dataset: str
+    criterion: str = "mae"
+    metrics: tuple[str, ...] = ("auc", "ndcg@5", "mae")
+    ks: tuple[int | str, ...] = (0, 1, 3, 5, 10, 20, "all")
+    catalogue_cutoff: int | None = None
+    catalogue_ks: tuple[int | str, ...] = (0, 5, "all")
+    tuning_users: int = 1000
+    validation_tasks: int = 1000
+    split: SplitConfig | None = None
+    synthetic: SyntheticConfig | None = None
+    fixed_tasks: str | None = None
+    fixed_validation: str | None = None
+
+    def __post_init__(self):
+        catalogue = () if self.catalogue_cutoff is None else (f"ndcg@{self.catalogue_cutoff}",
+                                                              f"recall@{self.catalogue_cutoff}")
+        require(self.criterion in ("mae", "auc", *catalogue), "criterion",
+                f"one of {', '.join(('mae', 'auc', *catalogue))}", self.criterion)
+        for name in ("tuning_users", "validation_tasks"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
