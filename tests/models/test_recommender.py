@@ -182,7 +182,7 @@ def test_mixed_precision_stays_close():
     ({"model": {"vector_dims": 3}}, "Did you mean 'vector_dim'"),
     ({"model": {"vector_dim": 0}}, "at least 1, received 0"),
     ({"model": {"similarity": "euclid"}}, "'dot' or 'cosine'"),
-    ({"learner": {"scope": "head"}}, "requires one of user_vector, all, received 'head'"),
+    ({"learner": {"scope": "head"}}, "requires one of user_vector, context, low_rank, body, all, received 'head'"),
     ({"learner": {"inner_steps": -1}}, "0 or more, received -1"),
     ({"learner": {"inner_steps": "three"}}, "requires int, received 'three'"),
     ({"learner": {"learn_rates": "yes"}}, "fixed, per_weight, per_element"),

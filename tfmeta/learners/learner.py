@@ -1,8 +1,11 @@
 """The interface of every learner."""
 
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 
+from tfmeta.errors import ConfigError
 from tfmeta.learners.losses import loss_for
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
@@ -15,16 +18,24 @@ class Learner(keras.layers.Layer):
     All methods are pure functions of tensors: nothing is assigned, and nothing is random. The same `adapt` runs in
     training, in evaluation and in the exported signature. An empty support leaves the fast weights as they are.
 
+    A learner that is defined by what adapts names those scopes in `SCOPES`, the one that it takes by default first;
+    without any it works in every scope.
+
     Args:
       model: the model whose fast weights adapt.
       outer_loss: name of the loss on the query set; None takes the default of the label's unit.
 
     Raises:
-      ConfigError: if the loss is unknown or does not fit the unit.
+      ConfigError: if the loss is unknown or does not fit the unit, or the model's scope is none of `SCOPES`.
     """
+
+    SCOPES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: MetaModel, *, name: str, outer_loss: str | None = None, **kwargs):
         super().__init__(name=name, **kwargs)
+        if self.SCOPES and model.scope not in self.SCOPES:
+            raise ConfigError(f"'learner.scope' for learner '{name}' requires one of {', '.join(self.SCOPES)}, "
+                              f"received '{model.scope}'.")
         self.model = model
         self._outer_loss_name = outer_loss
         self._outer_loss = loss_for(model.feature_spec.label, part="outer", name=outer_loss)

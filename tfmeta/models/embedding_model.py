@@ -7,11 +7,16 @@ import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.data.feature_spec import FeatureSpec
+from tfmeta.errors import ConfigError
 from tfmeta.models.fast_weights import Fast
 from tfmeta.models.item_id_embedding import ItemIdEmbedding
 from tfmeta.models.layers.fast_dense_stack import FastDenseStack
 from tfmeta.models.layers.feature_encoder import FeatureEncoder
+from tfmeta.models.layers.low_rank_deltas import LowRankDeltas
 from tfmeta.models.meta_model import MetaModel
+
+# Scope -> which decision layers adapt; all of them where it is not here.
+_LAYERS = {"last_layer": slice(-1, None), "body": slice(None, -1)}
 
 
 @keras.saving.register_keras_serializable("tfmeta")
@@ -25,25 +30,38 @@ class EmbeddingModel(MetaModel):
 
     Scopes:
       `head`: the decision layers adapt (MeLU's local update).
+      `last_layer`: the last decision layer alone; what precedes it is its features, so closed-form heads apply.
+      `body`: all dense kernels but the last.
+      `low_rank`: changes of the decision layers of few numbers, see `LowRankDeltas`.
+      `context`: a vector that the decision layers read beside user and item, zero before adaptation.
       `all`: the decision layers and the projections of numeric and vector features (embedding tables never do).
 
     Args:
       feature_spec: of the data.
-      scope: `head` or `all`.
+      scope: one of those above.
       seed: of the initial values.
       embedding_dim: width of each feature's embedding.
       units: hidden units of the decision layers.
       use_item_id: concatenate an item-id embedding.
+      rank: of the kernels' changes in scope `low_rank`.
+      context_dim: width of the vector in scope `context`.
+
+    Raises:
+      ConfigError: if a value is out of range, or nothing precedes the last layer in scope `body`.
     """
 
-    SCOPES: ClassVar[tuple[str, ...]] = ("head", "all")
+    SCOPES: ClassVar[tuple[str, ...]] = ("head", "last_layer", "body", "low_rank", "context", "all")
 
     def __init__(self, feature_spec: FeatureSpec, *, scope: str = "head", seed: int = 0, embedding_dim: int = 32,
-                 units: tuple[int, ...] = (64, 64), use_item_id: bool = False, **kwargs):
+                 units: tuple[int, ...] = (64, 64), use_item_id: bool = False, rank: int = 4, context_dim: int = 8,
+                 **kwargs):
         super().__init__(feature_spec, scope=scope, seed=seed, name="embedding", **kwargs)
         require(embedding_dim >= 1, "model.embedding_dim", "at least 1", embedding_dim)
-        self._config = {"embedding_dim": embedding_dim, "units": list(units), "use_item_id": use_item_id}
-        self.embedding_dim = embedding_dim
+        require(rank >= 1, "model.rank", "at least 1", rank)
+        require(context_dim >= 1, "model.context_dim", "at least 1", context_dim)
+        self._config = {"embedding_dim": embedding_dim, "units": list(units), "use_item_id": use_item_id,
+                        "rank": rank, "context_dim": context_dim}
+        self.embedding_dim, self.context_dim = embedding_dim, context_dim if scope == "context" else 0
         self.encoders, self.projections, self.widths = {}, {}, {}
         for side, features in (("user", feature_spec.user_features), ("item", feature_spec.item_features)):
             encoder = FeatureEncoder(features, embedding_dim=embedding_dim, seed=seed, prefix=side)
@@ -57,9 +75,19 @@ class EmbeddingModel(MetaModel):
         self.item_ids = (ItemIdEmbedding(feature_spec.item_id, width=embedding_dim, seed=seed)
                          if use_item_id else None)
         self.widths["item"] += embedding_dim if use_item_id else 0
-        self.decision = FastDenseStack((*units, 1), input_width=self.widths["user"] + self.widths["item"], seed=seed,
-                                       name="decision")
+        if scope == "body" and not (units or self.projections):
+            raise ConfigError("'learner.scope' body requires a model with hidden layers, received 'model.units' "
+                              "without any.")
+        self.decision = FastDenseStack(
+            (*units, 1), input_width=self.context_dim + self.widths["user"] + self.widths["item"], seed=seed,
+            name="decision")
+        self.deltas = LowRankDeltas(self.decision, rank=rank, seed=seed) if scope == "low_rank" else None
         self.built = True
+
+    @property
+    def _projects(self) -> bool:
+        """Whether the projections of numbers adapt."""
+        return self.scope in ("all", "body") and bool(self.projections)
 
     def encode_user(self, features, *, tasks):
         return self._encode("user", features, tf.reshape(tasks, [1]), [])
@@ -71,37 +99,60 @@ class EmbeddingModel(MetaModel):
         return self._encode("item", {k: v for k, v in features.items() if k != id_name}, tf.shape(ids), by_id)
 
     def _encode(self, side, features, lead, extra):
-        # Order: [extra, embeddings, dense numbers or their projection]; `all` projects with fast weights later.
+        # Order: [extra, embeddings, dense numbers or their projection]; some scopes project with fast weights later.
         encoder = self.encoders[side]
         encoded = encoder(features, lead=lead)
-        if side in self.projections and self.scope == "head":
+        if side in self.projections and not self._projects:
             dense = self.projections[side](encoded[..., encoder.embedded_width:])
             encoded = tf.concat([encoded[..., :encoder.embedded_width], dense], axis=-1)
         return tf.cast(tf.concat([*extra, encoded], axis=-1), self.variable_dtype)
 
     def initial_fast(self, user):
-        fast = self.decision.initial_fast()
-        if self.scope == "all":
+        if self.scope == "low_rank":
+            return self.deltas.initial_fast(tf.shape(user)[0])
+        if self.scope == "context":
+            return {"context": tf.zeros([tf.shape(user)[0], self.context_dim], self.variable_dtype)}
+        fast = self.decision.initial_fast(_LAYERS.get(self.scope, slice(None)))
+        if self._projects:
             for projection in self.projections.values():
                 fast |= projection.initial_fast()
         return fast
 
     @property
+    def static_shapes(self):
+        return self.item_ids is None and not any(encoder.lists for encoder in self.encoders.values())
+
+    @property
     def layered(self):
-        return True
+        return self.scope not in ("low_rank", "context")
 
     def apply(self, fast: Fast, user, item, *, record=None):
         parts = (*self._parts("user", fast, user[:, None, :], record), *self._parts("item", fast, item, record))
-        # Projections that adapt change the decision layers' inputs.
-        output = self.decision(parts, fast=fast, constant=self.scope == "head" or not self.projections, record=record)
+        if self.scope == "low_rank":
+            output = self.deltas(parts, fast=fast)
+        elif self.scope == "context":
+            output = self.decision((fast["context"][:, None, :], *parts), fast={}, constant=False)
+        else:
+            # Projections that adapt change the decision layers' inputs.
+            output = self.decision(parts, fast=fast, constant=not self._projects, record=record)
         return tf.cast(output, self.variable_dtype)[..., 0]
 
     def _parts(self, side: str, fast: Fast, encoded: tf.Tensor, record) -> tuple[tf.Tensor, ...]:
-        if self.scope == "head" or side not in self.projections:
+        if not self._projects or side not in self.projections:
             return (encoded,)
         width = self.encoders[side].dense_width
         dense = self.projections[side](encoded[..., -width:], fast=fast, record=record)
         return encoded[..., :-width], dense
+
+    def linear(self, user, item):
+        if self.scope != "last_layer":
+            return super().linear(user, item)
+        hidden = tf.cast(self.decision.hidden((user[:, None, :], item)), self.variable_dtype)
+        return tf.concat([hidden, tf.ones_like(hidden[..., :1])], axis=-1), tf.zeros_like(hidden[..., 0])
+
+    def linear_prior(self, user):
+        weights = tf.concat([w.value for w in self.decision.initial_fast(_LAYERS["last_layer"]).values()], axis=0)
+        return tf.tile(tf.transpose(weights), [tf.shape(user)[0], 1])
 
     def get_config(self):
         return dict(self._config)

@@ -23,6 +23,7 @@ MODELS = {
 LEARNERS = {
     "maml": "tfmeta.learners.maml:MAML",
     "ridge": "tfmeta.learners.ridge:Ridge",
+    "bayesian": "tfmeta.learners.bayesian:Bayesian",
     "joint": "tfmeta.learners.joint:Joint",
     "fine_tune": "tfmeta.learners.fine_tune:FineTune",
     "dropout_net": "tfmeta.learners.dropout_net:DropoutNet",
@@ -30,6 +31,8 @@ LEARNERS = {
     "mwuf": "tfmeta.learners.mwuf:MWUF",
     "tanp": "tfmeta.learners.tanp:TaNP",
     "set_encoder": "tfmeta.learners.set_encoder:SetEncoder",
+    "lwa": "tfmeta.learners.lwa:LWA",
+    "nlba": "tfmeta.learners.nlba:NLBA",
 }
 
 
@@ -168,8 +171,8 @@ def build_recommender(feature_spec: FeatureSpec, *, model: dict | None = None, l
     Args:
       feature_spec: of the data.
       model: `{"name": one of MODELS, ...hyper-parameters}`; default two_tower.
-      learner: `{"name": one of LEARNERS, "scope": which weights adapt, ...}`; default maml on the
-        model's first scope.
+      learner: `{"name": one of LEARNERS, "scope": which weights adapt, ...}`; default maml. The default scope is
+        the first one of the learner's that the model has, the model's first where the learner takes any.
       seed: of all initial values.
 
     Raises:
@@ -177,11 +180,20 @@ def build_recommender(feature_spec: FeatureSpec, *, model: dict | None = None, l
     """
     model_class, model_options = _resolve(MODELS, {"name": "two_tower", **(model or {})}, "model")
     learner_class, learner_options = _resolve(LEARNERS, {"name": "maml", **(learner or {})}, "learner")
-    scope = learner_options.pop("scope", None) or model_class.SCOPES[0]
+    scope = learner_options.pop("scope", None) or _default_scope(learner_class, model_class, learner, model)
     _check_options(model_class, model_options, "model", reserved=("feature_spec", "scope", "seed"))
     _check_options(learner_class, learner_options, "learner", reserved=("model",))
     built = model_class(feature_spec, scope=scope, seed=seed, **model_options)
     return Recommender(feature_spec, learner_class(built, **learner_options))
+
+
+def _default_scope(learner_class, model_class, learner: dict | None, model: dict | None) -> str:
+    usable = [s for s in learner_class.SCOPES or model_class.SCOPES if s in model_class.SCOPES]
+    if not usable:
+        raise ConfigError(f"Learner '{(learner or {}).get('name')}' requires a model with a scope of "
+                          f"{', '.join(learner_class.SCOPES)}, received model "
+                          f"'{(model or {}).get('name', 'two_tower')}', which has {', '.join(model_class.SCOPES)}.")
+    return usable[0]
 
 
 def _resolve(registry: dict[str, str], options: dict, where: str):

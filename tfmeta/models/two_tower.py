@@ -7,10 +7,12 @@ import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.data.feature_spec import FeatureSpec
+from tfmeta.errors import ConfigError
 from tfmeta.models.fast_weights import Fast
 from tfmeta.models.item_id_embedding import ItemIdEmbedding
 from tfmeta.models.layers.fast_dense_stack import FastDenseStack
 from tfmeta.models.layers.feature_encoder import FeatureEncoder
+from tfmeta.models.layers.low_rank_deltas import LowRankDeltas
 from tfmeta.models.meta_model import MetaModel
 
 
@@ -24,45 +26,69 @@ class TwoTower(MetaModel):
 
     Scopes:
       `user_vector`: only `[u, c_u]` adapts, so an index over item vectors stays valid.
-      `all`: the dense kernels of both towers adapt (embedding tables never do).
+      `context`: a vector that the user tower reads beside the user's features, zero before adaptation; only `[u, c_u]`
+        changes by it, so an index over item vectors stays valid here too.
+      `low_rank`: changes of both towers' layers of few numbers, see `LowRankDeltas`.
+      `body`: the dense kernels of both towers but their last ones.
+      `all`: the dense kernels of both towers (embedding tables never adapt).
 
     Args:
       feature_spec: of the data.
-      scope: `user_vector` or `all`.
+      scope: one of those above.
       seed: of the initial values.
       embedding_dim: width of each feature's embedding.
       vector_dim: D, width of u and v.
       user_units, item_units: hidden units of the towers.
       similarity: `dot` or `cosine`.
       use_item_id: add the item-id embedding.
+      rank: of the kernels' changes in scope `low_rank`.
+      context_dim: width of the vector in scope `context`.
+
+    Raises:
+      ConfigError: if a value is out of range, or nothing precedes the towers' last layers in scope `body`.
     """
 
-    SCOPES: ClassVar[tuple[str, ...]] = ("user_vector", "all")
+    SCOPES: ClassVar[tuple[str, ...]] = ("user_vector", "context", "low_rank", "body", "all")
 
     def __init__(self, feature_spec: FeatureSpec, *, scope: str = "user_vector", seed: int = 0,
                  embedding_dim: int = 16, vector_dim: int = 32, user_units: tuple[int, ...] = (64,),
-                 item_units: tuple[int, ...] = (64,), similarity: str = "dot", use_item_id: bool = True, **kwargs):
+                 item_units: tuple[int, ...] = (64,), similarity: str = "dot", use_item_id: bool = True,
+                 rank: int = 4, context_dim: int = 8, **kwargs):
         super().__init__(feature_spec, scope=scope, seed=seed, name="two_tower", **kwargs)
         require(similarity in ("dot", "cosine"), "model.similarity", "'dot' or 'cosine'", similarity)
         require(vector_dim >= 1, "model.vector_dim", "at least 1", vector_dim)
         require(embedding_dim >= 1, "model.embedding_dim", "at least 1", embedding_dim)
+        require(rank >= 1, "model.rank", "at least 1", rank)
+        require(context_dim >= 1, "model.context_dim", "at least 1", context_dim)
+        if scope == "body" and not (user_units or item_units):
+            raise ConfigError("'learner.scope' body requires a model with hidden layers, received 'model.user_units' "
+                              "and 'model.item_units' without any.")
         self._config = {"embedding_dim": embedding_dim, "vector_dim": vector_dim, "user_units": list(user_units),
-                        "item_units": list(item_units), "similarity": similarity, "use_item_id": use_item_id}
+                        "item_units": list(item_units), "similarity": similarity, "use_item_id": use_item_id,
+                        "rank": rank, "context_dim": context_dim}
+        self.context_dim = context_dim if scope == "context" else 0
         self.vector_dim, self.similarity = vector_dim, similarity
         self.user_encoder = FeatureEncoder(feature_spec.user_features, embedding_dim=embedding_dim, seed=seed,
                                            prefix="user")
         self.item_encoder = FeatureEncoder(feature_spec.item_features, embedding_dim=embedding_dim, seed=seed,
                                            prefix="item")
-        self.user_tower = FastDenseStack((*user_units, vector_dim + 1), input_width=self.user_encoder.width,
-                                         seed=seed, name="user_tower")
+        self.user_tower = FastDenseStack((*user_units, vector_dim + 1), seed=seed, name="user_tower",
+                                         input_width=self.context_dim + self.user_encoder.width)
         self.item_tower = FastDenseStack((*item_units, vector_dim + 1), input_width=self.item_encoder.width,
                                          seed=seed, name="item_tower")
+        towers = (self.user_tower, self.item_tower) if scope == "low_rank" else ()
+        self.deltas = [LowRankDeltas(tower, rank=rank, seed=seed) for tower in towers]
         self.item_ids = (ItemIdEmbedding(feature_spec.item_id, width=vector_dim + 1, seed=seed)
                          if use_item_id else None)
         self.offset = self.add_weight(name="offset", shape=(), initializer="zeros")
         self.log_temperature = (self.add_weight(name="log_temperature", shape=(), initializer="zeros")
                                 if similarity == "cosine" else None)
         self.built = True
+
+    @property
+    def _items_stand(self) -> bool:
+        """Whether no scope changes item vectors, which are then the item's representation."""
+        return self.scope in ("user_vector", "context")
 
     def encode_user(self, features, *, tasks):
         encoded = self.user_encoder(features, lead=tf.reshape(tasks, [1]))
@@ -75,7 +101,7 @@ class TwoTower(MetaModel):
         content = self.item_encoder({k: v for k, v in features.items() if k != self.feature_spec.item_id.name},
                                     lead=tf.shape(ids))
         by_id = [self.item_ids(ids)] if self.item_ids is not None else []
-        if self.scope == "user_vector":
+        if self._items_stand:
             vector = self.item_tower(content)
             return tf.cast(vector + by_id[0] if by_id else vector, self.variable_dtype)
         return tf.cast(tf.concat([content, *by_id], axis=-1), self.variable_dtype)
@@ -83,30 +109,50 @@ class TwoTower(MetaModel):
     def initial_fast(self, user):
         if self.scope == "user_vector":
             return {"user_vector": user[:, :-1], "user_bias": user[:, -1:]}
-        return {**self.user_tower.initial_fast(), **self.item_tower.initial_fast()}
+        if self.scope == "context":
+            return {"context": tf.zeros([tf.shape(user)[0], self.context_dim], self.variable_dtype)}
+        if self.scope == "low_rank":
+            return {k: v for deltas in self.deltas for k, v in deltas.initial_fast(tf.shape(user)[0]).items()}
+        layers = slice(None, -1) if self.scope == "body" else slice(None)
+        return {**self.user_tower.initial_fast(layers), **self.item_tower.initial_fast(layers)}
+
+    @property
+    def static_shapes(self):
+        return self.item_ids is None and not (self.user_encoder.lists or self.item_encoder.lists)
 
     @property
     def layered(self):
-        return self.scope == "all"
+        return self.scope in ("all", "body")
 
     def apply(self, fast: Fast, user, item, *, record=None):
         if self.scope == "user_vector":
             user_vector, user_bias = fast["user_vector"], fast["user_bias"]
-            item_vector, item_bias = item[..., :-1], item[..., -1]
         else:
-            user_out = self.user_tower(user[:, None, :], fast=fast, record=record)
-            user_out = tf.cast(user_out, self.variable_dtype)[:, 0, :]
+            user_out = tf.cast(self._user_out(fast, user[:, None, :], record), self.variable_dtype)[:, 0, :]
             user_vector, user_bias = user_out[:, :-1], user_out[:, -1:]
-            content = item[..., :self.item_encoder.width]
-            item_out = tf.cast(self.item_tower(content, fast=fast, record=record), self.variable_dtype)
+        if not self._items_stand:
+            content, by_id = item[..., :self.item_encoder.width], item[..., self.item_encoder.width:]
+            item = tf.cast(self._item_out(fast, content, record), self.variable_dtype)
             if self.item_ids is not None:
-                item_out = item_out + item[..., self.item_encoder.width:]
-            item_vector, item_bias = item_out[..., :-1], item_out[..., -1]
+                item = item + by_id
+        item_vector, item_bias = item[..., :-1], item[..., -1]
         if self.similarity == "cosine":
             user_vector = _normalise(user_vector) * tf.exp(tf.convert_to_tensor(self.log_temperature))
             item_vector = _normalise(item_vector)
         product = tf.linalg.matvec(tf.cast(item_vector, self.compute_dtype), tf.cast(user_vector, self.compute_dtype))
         return tf.cast(product, self.variable_dtype) + user_bias + item_bias + tf.convert_to_tensor(self.offset)
+
+    def _user_out(self, fast: Fast, user: tf.Tensor, record) -> tf.Tensor:
+        if self.scope == "low_rank":
+            return self.deltas[0]((user,), fast=fast)
+        if self.scope == "context":
+            return self.user_tower((fast["context"][:, None, :], user), fast={}, constant=False)
+        return self.user_tower(user, fast=fast, record=record)
+
+    def _item_out(self, fast: Fast, content: tf.Tensor, record) -> tf.Tensor:
+        if self.scope == "low_rank":
+            return self.deltas[1]((content,), fast=fast)
+        return self.item_tower(content, fast=fast, record=record)
 
     def linear(self, user, item):
         if self.scope != "user_vector" or self.similarity != "dot":
