@@ -1,6 +1,6 @@
 """Gradient descent on fast weights: pure functions of tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -11,12 +11,14 @@ from tfmeta.models.layers.fast_dense_stack import inner_products
 from tfmeta.models.meta_model import MetaModel
 
 TaskLoss = Callable[[tf.Tensor], tf.Tensor]
+# Name of a fast weight -> its inner learning rate; one such mapping, or one for each step.
+Rates = dict[str, tf.Tensor] | Sequence[dict[str, tf.Tensor]]
 # Below that many inputs a kernel per task is cheaper than the inner products that stand for it.
 _LOW_RANK_WIDTH = 64
 
 
-def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int,
-            rates: dict[str, tf.Tensor], first_order: bool, clip_norm: float | None = None) -> Fast:
+def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int, rates: Rates,
+            first_order: bool, clip_norm: float | None = None) -> Fast:
     """Takes gradient steps `fast - rate * gradient` on the support loss, for all tasks at once.
 
     Tasks do not share fast weights, so the gradient of the summed loss holds each task's own gradient. Models whose
@@ -31,27 +33,42 @@ def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, s
       support: encoded support sets.
       loss: outputs `[B, S]` -> `[B]`.
       steps: number of steps.
-      rates: name -> inner learning rate, a scalar or broadcastable to the fast weight.
+      rates: name -> inner learning rate, a scalar or broadcastable to the fast weight; or one such mapping a step.
       first_order: treat gradients as constants in the outer loop.
       clip_norm: bound of each task's gradient norm over all its fast weights; None for no bound.
 
     Returns:
       the adapted fast weights, in whichever form is cheapest.
     """
-    if not steps:
-        return fast
     if not model.layered:
         return plain_descend(model, fast, support, loss=loss, steps=steps, rates=rates, first_order=first_order,
                              clip_norm=clip_norm)
+    return [fast, *_layered_steps(model, fast, support, loss=loss, rates=_by_step(rates, steps),
+                                  first_order=first_order, clip_norm=clip_norm)][-1]
+
+
+def trajectory(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int, rates: Rates,
+               first_order: bool, clip_norm: float | None = None) -> Iterator[Fast]:
+    """Yields the fast weights after each step of `descend`; arguments as there."""
+    walk = _layered_steps if model.layered else _plain_steps
+    return walk(model, fast, support, loss=loss, rates=_by_step(rates, steps), first_order=first_order,
+                clip_norm=clip_norm)
+
+
+def _by_step(rates: Rates, steps: int) -> Sequence[dict[str, tf.Tensor]]:
+    return [rates] * steps if isinstance(rates, dict) else rates
+
+
+def _layered_steps(model, fast, support, *, loss, rates, first_order, clip_norm):
     record = DenseRecord()
-    for step in range(steps):
+    for step, rate in enumerate(rates):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             record.start(tape)
             total = tf.reduce_sum(loss(model.apply(fast, support.user, support.item, record=record)))
         record.stop()
         outputs = {name: call.output for name, call in record.calls.items()}
         gradients = tape.gradient(total, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        moves = {name: _Move(call, gradients[name], first_order=first_order, last=step == steps - 1)
+        moves = {name: _Move(call, gradients[name], first_order=first_order, last=step == len(rates) - 1)
                  for name, call in record.calls.items()}
         if clip_norm is not None:
             scale = _clip_scale([m.squared_norm(record, name) for name, m in moves.items()], clip_norm)
@@ -61,15 +78,20 @@ def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, s
         for name, move in moves.items():
             for part in ("kernel", "bias"):
                 key = f"{name}_{part}"
-                fast[key] = getattr(move, part)(fast[key], rates[key])
-    return fast
+                fast[key] = getattr(move, part)(fast[key], rate[key])
+        yield fast
 
 
-def plain_descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int,
-                  rates: dict[str, tf.Tensor], first_order: bool, clip_norm: float | None = None) -> Fast:
+def plain_descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int, rates: Rates,
+                  first_order: bool, clip_norm: float | None = None) -> Fast:
     """`descend` by differentiating the fast weights themselves; for any model. Arguments as there."""
+    return [fast, *_plain_steps(model, fast, support, loss=loss, rates=_by_step(rates, steps),
+                                first_order=first_order, clip_norm=clip_norm)][-1]
+
+
+def _plain_steps(model, fast, support, *, loss, rates, first_order, clip_norm):
     fast = materialise(fast, tasks=tf.shape(support.length)[0])
-    for _ in range(steps):
+    for rate in rates:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fast)
             total = tf.reduce_sum(loss(model.apply(fast, support.user, support.item)))
@@ -78,8 +100,8 @@ def plain_descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskL
             gradients = {name: tf.stop_gradient(g) for name, g in gradients.items()}
         if clip_norm is not None:
             gradients = clip_by_task_norm(gradients, clip_norm=clip_norm)
-        fast = {name: value - rates[name] * gradients[name] for name, value in fast.items()}
-    return fast
+        fast = {name: value - rate[name] * gradients[name] for name, value in fast.items()}
+        yield fast
 
 
 def clip_by_task_norm(gradients: dict[str, tf.Tensor], *, clip_norm: float) -> dict[str, tf.Tensor]:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfmeta.config import require
-from tfmeta.learners.inner_loop import descend
+from tfmeta.learners.inner_loop import Rates, descend
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.losses import loss_for
 from tfmeta.learners.task_tensors import Support
@@ -63,15 +63,17 @@ class MAML(Learner):
         self._fixed_rate = inner_learning_rate if learn_rates == "fixed" else None
         self._log_rates = {}
         if learn_rates != "fixed":
-            for key, value in model.initial_fast(_one_user(model)).items():
-                shape = weight_shape(value) if learn_rates == "per_element" else ()
-                self._log_rates[key] = self.add_weight(
-                    name=f"log_inner_rate_{key}", shape=shape,
-                    initializer=keras.initializers.Constant(math.log(inner_learning_rate)))
+            self._log_rates = {
+                key: self.add_weight(name=f"log_inner_rate_{key}", shape=shape if learn_rates == "per_element" else (),
+                                     initializer=keras.initializers.Constant(math.log(inner_learning_rate)))
+                for key, shape in fast_shapes(model).items()}
         self.built = True
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
-        rates = self._rates(fast)
+        return descend(self.model, fast, support, **self._descent(fast, support))
+
+    def _descent(self, fast: Fast, support: Support) -> dict:
+        """Returns what `descend` takes beside model, fast weights and support."""
         # A Python float where there is no shrinkage, so that the plain algorithm stays plain.
         weight = 1.0
         if self.shrinkage:
@@ -81,13 +83,13 @@ class MAML(Learner):
         def loss(output: tf.Tensor) -> tf.Tensor:
             return weight * self._inner_loss(output, support.target, support.length)
 
-        return descend(self.model, fast, support, loss=loss, steps=self.inner_steps, rates=rates,
-                       first_order=self.first_order, clip_norm=self.clip_norm)
+        return {"loss": loss, "steps": self.inner_steps, "rates": self._rates(fast), "first_order": self.first_order,
+                "clip_norm": self.clip_norm}
 
     def inner_learning_rates(self) -> dict[str, tf.Tensor]:
         return {key: tf.exp(tf.convert_to_tensor(v)) for key, v in self._log_rates.items()}
 
-    def _rates(self, fast: Fast) -> dict[str, tf.Tensor]:
+    def _rates(self, fast: Fast) -> Rates:
         if self._fixed_rate is not None:
             return {key: tf.constant(self._fixed_rate, self.variable_dtype) for key in fast}
         return self.inner_learning_rates()
@@ -96,9 +98,10 @@ class MAML(Learner):
         return {**super().get_config(), **self._config}
 
 
-def _one_user(model: MetaModel) -> tf.Tensor:
-    """An encoded user of zeros `[1, Du]`, to ask the model for the shapes of its fast weights."""
+def fast_shapes(model: MetaModel) -> dict[str, tf.TensorShape]:
+    """Returns the shape of one user's fast weights, by name."""
     features = {f.name: tf.zeros([1, *([f.length] if f.length else [])],
                                  tf.int32 if f.num_ids else tf.float32)
                 for f in model.feature_spec.user_features}
-    return model.encode_user(features, tasks=tf.constant(1))
+    user = model.encode_user(features, tasks=tf.constant(1))
+    return {key: weight_shape(value) for key, value in model.initial_fast(user).items()}
