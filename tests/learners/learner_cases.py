@@ -63,6 +63,9 @@ CASES = (
     LearnerCase("ridge"),
     LearnerCase("ridge", {"regularisation": "shared"}, unit="click"),
     LearnerCase("ridge", {"newton_steps": 3}, unit="weight"),
+    LearnerCase("bayesian"),
+    LearnerCase("bayesian", {"covariance": "full"}, unit="click"),
+    LearnerCase("bayesian", {"covariance": "low_rank", "rank": 2}, unit="weight"),
     LearnerCase("joint", adapts=False),
     LearnerCase("joint", model=EMBEDDING, adapts=False),
     LearnerCase("fine_tune", {"inner_steps": 10, "inner_learning_rate": 0.02, "shrinkage": 3.0}, still=NO_STEPS),
@@ -82,6 +85,10 @@ CASES = (
     LearnerCase("set_encoder", {"units": 16, "heads": 2, "blocks": 1}, rate=0.005),
     LearnerCase("set_encoder", {"units": 16, "heads": 4, "blocks": 1, "inducing_points": 3, "rounds": 2},
                 unit="click", rate=0.005),
+    LearnerCase("lwa", {"boundaries": [2, 3, 4, 5]}),
+    LearnerCase("lwa", unit="click"),
+    LearnerCase("nlba", {"scope": "head", "boundaries": [3]}, EMBEDDING),
+    LearnerCase("nlba", {"scope": "all"}, unit="click"),
 )
 
 
