@@ -1,5 +1,7 @@
 """Batched logistic regression of a linear head around a prior: damped Newton steps, each a ridge system."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from tfmeta.learners.linear_solve import in_range, plus_identity, smaller_form, solve_spd
@@ -8,6 +10,23 @@ from tfmeta.learners.linear_solve import in_range, plus_identity, smaller_form, 
 # the gradient vanishes, so it does not move.
 _LEAST_CURVATURE = 1e-6
 _LARGEST_CONFIDENCE = 1e6
+
+
+class LogisticRows(NamedTuple):
+    """The observations of a logistic loss; all `[B, S]`."""
+
+    used: tf.Tensor  # bool
+    positive: tf.Tensor  # 1 or 0
+    confidence: tf.Tensor  # weight of the row, 0 where it does not count
+
+    def slope(self, output: tf.Tensor) -> tf.Tensor:
+        """Returns the derivative of the log likelihood by the logits."""
+        return self.confidence * (self.positive - tf.sigmoid(output))
+
+    def curvature(self, output: tf.Tensor) -> tf.Tensor:
+        """Returns the negative second derivative."""
+        probability = tf.sigmoid(output)
+        return self.confidence * tf.maximum(probability * (1 - probability), _LEAST_CURVATURE)
 
 
 def solve_logistic(features: tf.Tensor, output: tf.Tensor, *, target: tf.Tensor, length: tf.Tensor,
@@ -32,21 +51,27 @@ def solve_logistic(features: tf.Tensor, output: tf.Tensor, *, target: tf.Tensor,
       precision: lambda `[P]` or `[B, P]`, positive.
       steps: number of Newton steps.
     """
-    used, positive, confidence = logistic_rows(target, length)
+    rows = logistic_rows(target, length)
     scale = tf.math.rsqrt(precision if precision.shape.rank == 2 else precision[None])
-    whitened = in_range(tf.where(used[..., None], features, tf.zeros_like(features)) * scale[:, None, :])
-    base = tf.where(used, output, tf.zeros_like(output))
+    whitened = in_range(tf.where(rows.used[..., None], features, tf.zeros_like(features)) * scale[:, None, :])
+    return scale * solve_logistic_whitened(whitened, tf.where(rows.used, output, tf.zeros_like(output)), rows=rows,
+                                           steps=steps)
 
-    def slope_and_curvature(moved):
-        probability = tf.sigmoid(base + moved)
-        return (confidence * (positive - probability),
-                confidence * tf.maximum(probability * (1 - probability), _LEAST_CURVATURE))
 
+def solve_logistic_whitened(whitened: tf.Tensor, output: tf.Tensor, *, rows: LogisticRows, steps: int) -> tf.Tensor:
+    """Returns z `[B, P]` after damped Newton steps on the logistic loss with the penalty `|z|^2 / 2`.
+
+    Args:
+      whitened: F `[B, S, P]`, zero in padding and in range (`in_range`).
+      output: `[B, S]`, logits where z is zero; 0 in padding.
+      rows: of the same support.
+      steps: number of Newton steps.
+    """
     def primal():
         z = tf.zeros_like(whitened[:, 0, :])
-        moved = tf.zeros_like(base)
+        moved = tf.zeros_like(output)
         for _ in range(steps):
-            slope, curvature = slope_and_curvature(moved)
+            slope, curvature = rows.slope(output + moved), rows.curvature(output + moved)
             weighted = whitened * tf.sqrt(curvature)[..., None]
             hessian = plus_identity(tf.linalg.matmul(weighted, weighted, transpose_a=True))
             step = solve_spd(hessian, tf.linalg.matvec(whitened, slope, transpose_a=True) - z)
@@ -58,10 +83,10 @@ def solve_logistic(features: tf.Tensor, output: tf.Tensor, *, target: tf.Tensor,
     def dual():
         # z = F^T a throughout; only a [B, S] and the Gram matrix of the rows are needed.
         gram = tf.linalg.matmul(whitened, whitened, transpose_b=True)
-        a = tf.zeros_like(base)
-        moved = tf.zeros_like(base)
+        a = tf.zeros_like(output)
+        moved = tf.zeros_like(output)
         for _ in range(steps):
-            slope, curvature = slope_and_curvature(moved)
+            slope, curvature = rows.slope(output + moved), rows.curvature(output + moved)
             root = tf.sqrt(curvature)
             b = curvature * moved + slope
             matrix = plus_identity(root[..., :, None] * gram * root[..., None, :])
@@ -71,15 +96,15 @@ def solve_logistic(features: tf.Tensor, output: tf.Tensor, *, target: tf.Tensor,
             a, moved = a + share * step, moved + share * change
         return tf.linalg.matvec(whitened, a, transpose_a=True)
 
-    return scale * smaller_form(whitened, primal=primal, dual=dual)
+    return smaller_form(whitened, primal=primal, dual=dual)
 
 
-def logistic_rows(target: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns which rows count (bool), whether they are positive (1 or 0), and their confidence; all `[B, S]`."""
+def logistic_rows(target: tf.Tensor, length: tf.Tensor) -> LogisticRows:
+    """Reads clicks or non-negative weights `[B, S]`; rows beyond `length [B]` and what is no number do not count."""
     used = tf.sequence_mask(length, tf.shape(target)[1]) & tf.math.is_finite(target)
     target = tf.where(used, target, tf.zeros_like(target))
-    positive = tf.cast(target > 0, target.dtype)
-    return used, positive, tf.cast(used, target.dtype) * tf.clip_by_value(target, 1.0, _LARGEST_CONFIDENCE)
+    return LogisticRows(used=used, positive=tf.cast(target > 0, target.dtype),
+                        confidence=tf.cast(used, target.dtype) * tf.clip_by_value(target, 1.0, _LARGEST_CONFIDENCE))
 
 
 def _share(change: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ Each function takes `output [B, N]` and `target [B, N]` in target units and `len
 included, changes neither the value nor the gradient: it is replaced before any arithmetic.
 """
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -44,6 +45,21 @@ def pairwise(output: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tens
     pair *= mask[:, :, None] * mask[:, None, :]
     loss = tf.nn.softplus(output[:, None, :] - output[:, :, None])
     return tf.math.divide_no_nan(tf.reduce_sum(loss * pair, axis=[1, 2]), tf.reduce_sum(pair, axis=[1, 2]))
+
+
+def gaussian_likelihood(output: tf.Tensor, variance: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Mean negative log likelihood of the targets under normal distributions.
+
+    Args:
+      output: `[B, N]`, means.
+      variance: `[B, N]`, positive.
+      target: `[B, N]`.
+      length: `[B]` int32.
+    """
+    mask, (output, target, variance) = _clean(length, output, target, variance)
+    variance = tf.where(mask > 0, variance, tf.ones_like(variance))
+    loss = 0.5 * (tf.math.log(2 * math.pi * variance) + tf.math.squared_difference(output, target) / variance)
+    return _mean(loss, mask)
 
 
 LOSSES: dict[str, TaskLoss] = {

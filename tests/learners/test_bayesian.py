@@ -1,0 +1,203 @@
+"""The Bayesian head against textbook formulas in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from learner_cases import TWO_TOWER, Family, encode, task_loss, train
+from recommender_cases import make_batch, make_spec, randomise
+
+from tfmeta.errors import ConfigError
+from tfmeta.learners.task_tensors import Query, Support
+from tfmeta.models.recommender import build_recommender
+
+COVARIANCES = ["diagonal", "low_rank", "full"]
+
+
+def build(unit="rating", spec=None, **options):
+    built = build_recommender(spec or make_spec(unit), model=TWO_TOWER, learner={"name": "bayesian", **options})
+    return built
+
+
+def tasks(recommender, batch):
+    """Encoded support and query of a batch."""
+    inputs = encode(recommender, batch)
+    support = recommender._support(inputs["user"], inputs["support_item"], batch.support_label, batch.support_length)
+    return support, Query(user=inputs["user"], item=inputs["query_item"])
+
+
+def by_hand(recommender, support, query, task):
+    """Predictive mean and variance of one task, in the precision form of the textbooks."""
+    model, learner = recommender.model, recommender.learner
+    factor = learner.prior_factor().numpy()
+    n = int(support.length[task])
+    features, offset = (t.numpy()[task, :n] for t in model.linear(support.user, support.item))
+    prior = model.linear_prior(support.user).numpy()[task]
+    noise = float(learner.noise()) ** 2
+    covariance = np.linalg.inv(np.linalg.inv(factor @ factor.T) + features.T @ features / noise)
+    residual = support.target.numpy()[task, :n] - offset - features @ prior
+    mean = prior + covariance @ features.T @ residual / noise
+    queried, shift = (t.numpy()[task] for t in model.linear(query.user, query.item))
+    return queried @ mean + shift, np.einsum("qp,pr,qr->q", queried, covariance, queried) + noise, mean, covariance
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("rows", [3, 11])
+def test_posterior_and_prediction_are_the_textbook_ones(float64, covariance, rows):
+    built = build(covariance=covariance)
+    randomise(built, scale=0.4)
+    support, query = tasks(built, make_batch(support=rows))
+    fast = built.learner.adapt(built.learner.init(support.user), support)
+    prediction = built.learner.predict(fast, query)
+    for task in range(5):
+        output, variance, mean, posterior = by_hand(built, support, query, task)
+        factor = fast["factor"].numpy()[task].reshape(len(mean), -1)
+        # The model's layers compute in float64, the features arrive in float32.
+        np.testing.assert_allclose(fast["mean"][task], mean, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(factor @ factor.T, posterior, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(prediction.output[task], output, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(prediction.variance[task], variance, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_one_support_after_the_other_is_both_at_once(float64, covariance):
+    built = build(covariance=covariance)
+    randomise(built, scale=0.4)
+    support, query = tasks(built, make_batch(support=9)._replace(support_length=tf.fill([5], 9)))
+    learner = built.learner
+    whole = learner.adapt(learner.init(support.user), support)
+    split = learner.init(support.user)
+    for part in (slice(0, 2), slice(2, 8), slice(8, 9)):
+        split = learner.adapt(split, Support(support.user, support.item[:, part], support.target[:, part],
+                                             tf.fill([5], part.stop - part.start)))
+    for one, other in zip(learner.predict(whole, query), learner.predict(split, query), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["rating", "click"])
+def test_support_lowers_the_variance(unit):
+    built = build(unit)
+    randomise(built, scale=0.5)
+    support, query = tasks(built, make_batch(unit=unit)._replace(support_length=tf.fill([5], 6)))
+    found = []
+    for length in range(7):
+        fast = built.learner.adapt(built.learner.init(support.user), support._replace(length=tf.fill([5], length)))
+        found.append(built.learner.predict(fast, query).variance.numpy())
+    for before, after in zip(found[:1] * 6 if unit == "click" else found, found[1:], strict=False):
+        # A further click may move the mode to where older ones say less, so only the prior bounds Laplace's variance.
+        assert (after <= before * (1 + 1e-5)).all()
+    assert found[-1].mean() < 0.9 * found[0].mean()
+
+
+def test_outer_loss_is_the_negative_log_likelihood(float64):
+    import scipy.stats
+
+    built = build()
+    randomise(built, scale=0.4)
+    batch = make_batch()
+    support, query = tasks(built, batch)
+    target = built.to_target(batch.query_label).numpy()
+    expected = []
+    for task, n in enumerate(batch.query_length.numpy()):
+        output, variance, _, _ = by_hand(built, support, query, task)
+        expected.append(-scipy.stats.norm.logpdf(target[task, :n], output[:n], np.sqrt(variance[:n])).mean())
+    np.testing.assert_allclose(task_loss(built, batch), expected, rtol=1e-8)
+
+
+def test_laplace_is_the_mode_and_the_curvature_there(float64):
+    import scipy.optimize
+
+    built = build("click", newton_steps=25, covariance="full")
+    randomise(built, scale=0.4)
+    support, query = tasks(built, make_batch(unit="click", support=8))
+    prior_factor = built.learner.prior_factor().numpy()
+    precision = np.linalg.inv(prior_factor @ prior_factor.T)
+    fast = built.learner.adapt(built.learner.init(support.user), support)
+    prediction = built.learner.predict(fast, query)
+    for task in range(5):
+        n = int(support.length[task])
+        features, offset = (t.numpy()[task, :n] for t in built.model.linear(support.user, support.item))
+        prior = built.model.linear_prior(support.user).numpy()[task]
+        target = support.target.numpy()[task, :n]
+
+        def loss(w, features=features, offset=offset, target=target, prior=prior):
+            logit = np.where(target > 0, 1, -1) * (features @ w + offset)
+            return np.logaddexp(0, -logit).sum() + 0.5 * (w - prior) @ precision @ (w - prior)
+
+        mode = scipy.optimize.minimize(loss, prior, options={"gtol": 1e-9}).x
+        chance = 1 / (1 + np.exp(-features @ mode - offset))
+        covariance = np.linalg.inv(precision + features.T * (chance * (1 - chance)) @ features)
+        np.testing.assert_allclose(fast["mean"][task], mode, atol=1e-5)
+        factor = fast["factor"].numpy()[task].reshape(len(mode), -1)
+        np.testing.assert_allclose(factor @ factor.T, covariance, rtol=1e-4, atol=1e-5)
+        queried, shift = (t.numpy()[task] for t in built.model.linear(query.user, query.item))
+        spread = np.einsum("qp,pr,qr->q", queried, covariance, queried)
+        np.testing.assert_allclose(prediction.variance[task], spread, rtol=1e-4)
+        np.testing.assert_allclose(prediction.output[task], (queried @ mode + shift) / np.sqrt(1 + np.pi / 8 * spread),
+                                   rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit,options", [("rating", {"covariance": "full"}), ("rating", {"covariance": "low_rank"}),
+                                          ("click", {"covariance": "diagonal", "newton_steps": 3})])
+def test_meta_gradient_is_the_finite_difference(float64, unit, options):
+    built = build(unit, **options)
+    randomise(built, seed=5)
+    batch = make_batch(unit=unit, seed=7)
+    loss = tf.function(lambda: tf.reduce_sum(task_loss(built, batch)))
+    with tf.GradientTape() as tape:
+        value = loss()
+    variables = built.trainable_variables
+    rng = np.random.default_rng(0)
+    for variable, gradient in zip(variables, tape.gradient(value, [v.value for v in variables]), strict=True):
+        direction, start = rng.normal(size=variable.shape), variable.numpy()
+        variable.assign(start + 1e-6 * direction)
+        above = loss().numpy()
+        variable.assign(start - 1e-6 * direction)
+        difference = (above - loss().numpy()) / 2e-6
+        variable.assign(start)
+        expected = (tf.convert_to_tensor(gradient).numpy() * direction).sum()
+        np.testing.assert_allclose(difference, expected, rtol=2e-4, atol=2e-6, err_msg=variable.path)
+
+
+def test_variance_is_calibrated_and_worth_more_than_a_constant_one():
+    """On a linear-Gaussian family whose true noise and prior are known."""
+    family = Family()
+    built = build_recommender(family.spec, seed=3, learner={"name": "bayesian", "covariance": "full"},
+                              model={**TWO_TOWER, "use_item_id": False, "item_units": []})
+    train(built, family, steps=300, rate=0.01)
+    gains, scaled = [], []
+    for length in (1, 2, 4, 20):
+        batch = family.draw(1000, np.random.default_rng(5), length=length)
+        support, query = tasks(built, batch)
+        learner = built.learner
+        mean, variance = (t.numpy().astype(np.float64) for t in learner.predict(
+            learner.adapt(learner.init(support.user), support), query))
+        error = built.to_target(batch.query_label).numpy() - mean
+        scaled.append(np.square(error) / variance)
+        # The best constant variance in hindsight, of all predictions with that support size.
+        constant = np.square(error).mean()
+        gains.append((0.5 * (np.log(constant) + 1)) - 0.5 * (np.log(variance) + scaled[-1]).mean())
+    assert gains[0] > 0.05 and min(gains) > -0.01, gains
+    for values in scaled:
+        assert 0.85 < values.mean() < 1.15
+        assert 0.92 < (values < 1.96 ** 2).mean() < 0.975
+
+
+def test_float32_survives_extreme_labels_and_features():
+    built = build()
+    batch = make_batch()
+    label = batch.support_label.numpy()
+    label[0, 0], label[1, 0], label[2, 0] = 3e38, np.inf, np.nan
+    batch = batch._replace(support_label=tf.constant(label), support_length=tf.fill([5], 6))
+    support, query = tasks(built, batch)
+    fast = built.learner.adapt(built.learner.init(support.user), support)
+    assert all(np.isfinite(v).all() for v in fast.values())
+    assert np.isfinite(built.learner.predict(fast, query).output).all()
+
+
+@pytest.mark.parametrize("options,message", [
+    ({"covariance": "dense"}, "covariance"), ({"rank": 0}, "rank"), ({"initial_noise": 0.0}, "initial_noise"),
+    ({"initial_scale": -1.0}, "initial_scale"), ({"newton_steps": 0}, "newton_steps"),
+    ({"outer_loss": "binary_cross_entropy"}, "outer_loss"), ({"scope": "all"}, "linear")])
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build(**options)
