@@ -1,10 +1,12 @@
 """The benchmark: tuning, cells, results."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tfmeta.errors import ConfigError, RunError
@@ -37,12 +39,16 @@ class Benchmark:
       budget: trials of each system.
       time_limit: seconds of trials after which a system gets no further one.
       selected: the selected learner; None takes the one best on validation of all that have trials.
+
+    Attributes:
+      failures: system -> what ended its work in this process.
     """
 
-    def __init__(self, suite: Suite, data: SuiteData, *, systems: Sequence[System], workspace: Workspace, seeds: int = 3,
-                 budget: int = 8, time_limit: float = 1200.0, selected: str | None = None):
+    def __init__(self, suite: Suite, data: SuiteData, *, systems: Sequence[System], workspace: Workspace,
+                 seeds: int = 3, budget: int = 8, time_limit: float = 1200.0, selected: str | None = None):
         self.suite, self.data, self.systems, self.workspace = suite, data, list(systems), workspace
-        self.seeds, self._selected = seeds, selected
+        self.seeds, self.budget, self._selected = seeds, budget, selected
+        self.failures: dict[str, str] = {}
         label = data.tuning.feature_spec.label
         self.criterion = Criterion(suite.criterion, data.validation_tasks(suite.validation_tasks), label,
                                    self._catalogue(data.tuning, suite.catalogue_ks))
@@ -54,7 +60,8 @@ class Benchmark:
         """Chooses settings; `progress` is called with a text before, and with the number of cells after, each step."""
         for system in self.systems:
             before = self._done(system)
-            self.tuner.tune(system, progress=lambda text, system=system: progress(text, 0))
+            with self._apart(system):
+                self.tuner.tune(system, progress=lambda text, system=system: progress(text, 0))
             progress(f"{system.name} tuned", max(0, self.tuner.planned(system) - before))
 
     def run(self, progress: Callable[[str, int], Any]) -> None:
@@ -72,7 +79,8 @@ class Benchmark:
                     continue
                 if best is not None and not self.workspace.cells(system.name, key=self.cell_key(system, seeds[repeat])):
                     progress(f"{system.name} seed {seeds[repeat]}", 0)
-                    self._cell(system, seeds[repeat], best)
+                    with self._apart(system):
+                        self._cell(system, seeds[repeat], best)
                 progress(f"{system.name} seed {seeds[repeat]}", 1)
 
     def count(self, *, tune: bool, run: bool) -> int:
@@ -131,6 +139,17 @@ class Benchmark:
                 records = self.workspace.cells(system.name, key=self.cell_key(system, seed))
                 found += [(system, seed, record) for record in records]
         return found
+
+    @contextlib.contextmanager
+    def _apart(self, system: System) -> Iterator[None]:
+        """Keeps what goes wrong with one system from ending the others' hours of work."""
+        try:
+            yield
+        except Exception as error:
+            if os.environ.get("TFMETA_DEBUG", "0") not in ("", "0"):
+                raise
+            text = str(error).strip().splitlines()
+            self.failures[system.name] = f"{type(error).__name__}: {text[-1].strip() if text else ''}"
 
     def _cell(self, system: System, seed: int | str, best: dict[str, Any]) -> None:
         key, begun = self.cell_key(system, seed), time.monotonic()
@@ -195,8 +214,8 @@ def check_systems(systems: Sequence[System], data: SuiteData, *, required: Seque
 def _check_support(suite: Suite, longest: int) -> None:
     for k in check_ks(suite.ks):
         if k != "all" and k > longest:
-            raise ConfigError(f"'--k' requires numbers of support rows that tasks of suite '{suite.name}' have, at most "
-                              f"{longest}, received {k}.")
+            raise ConfigError(f"'--k' requires at most {longest}, the largest support of suite '{suite.name}', "
+                              f"received {k}.")
 
 
 def _hash(content: Any) -> str:

@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
     from trainer.report import write_report, write_run_report
 
     require(args.batch_size >= 1, "--batch-size", "at least 1", args.batch_size)
-    ks = _ks(args.k)
-    states = None if args.states is None else _names(args.states)
+    ks = parse_ks(args.k)
+    states = None if args.states is None else parse_names(args.states)
     if args.baselines is None:
         baselines = list(BASELINES)
     else:
-        baselines = [] if args.baselines == "none" else _names(args.baselines)
+        baselines = [] if args.baselines == "none" else parse_names(args.baselines)
     total = count_steps(len(states) if states else 4, ks=len(ks), runs=len(args.run), baselines=len(baselines))
     with tqdm(total=total, file=sys.stderr, unit="step", desc="evaluate", leave=False, dynamic_ncols=True) as bar:
         def progress(text: str) -> None:
@@ -90,14 +90,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _names(text: str) -> list[str]:
+def parse_names(text: str) -> list[str]:
+    """Returns the names of a comma-separated list."""
     return [name for name in (part.strip() for part in text.split(",")) if name]
 
 
-def _ks(text: str) -> list[int | str]:
+def parse_ks(text: str) -> list[int | str]:
+    """Returns the numbers of support rows of a comma-separated list; ConfigError on anything else than `all`."""
     from tfmeta.errors import ConfigError
 
-    values = _names(text)
+    values = parse_names(text)
     if not values or not all(v == "all" or v.isdecimal() for v in values):
         raise ConfigError(f"'--k' requires comma-separated whole numbers or 'all', received '{text}'.")
     return [v if v == "all" else int(v) for v in values]
