@@ -15,7 +15,6 @@ from tfmeta import config as configs
 from tfmeta.data.build_task_sampler import build_task_sampler
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.prepared_data import PreparedData
-from tfmeta.errors import RunError
 from tfmeta.io import filesystem
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
@@ -61,9 +60,6 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
     """
     prepared = data if isinstance(data, PreparedData) else PreparedData(data)
     spec = prepared.feature_spec
-    if spec.task_side != "user":
-        raise RunError(f"Training requires tasks of side 'user', received '{spec.task_side}'. "
-                       "Prepare the data with users as tasks.")
     directory = RunDirectory.create(run, config=config, feature_spec=spec, data_path=prepared.path,
                                     training_fingerprint=prepared.training_fingerprint(), resume=resume)
     if directory.complete:

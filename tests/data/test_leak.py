@@ -15,6 +15,8 @@ from tfmeta.data.splits.split import COLD
 SPLITS = {"random": SplitConfig(query_size=4, min_interactions=6, num_splits=2, validation_item_share=0.3),
           "temporal": SplitConfig(mode="temporal", query_size=4, min_interactions=6, validation_item_share=0.3)}
 SPLITS["refit"] = SPLITS["random"].without_validation()
+SPLITS |= {f"{name}, items": dataclasses.replace(SPLITS[name], task_side="item", max_interactions=None)
+           for name in ("random", "temporal", "refit")}
 
 
 @pytest.fixture(params=list(SPLITS))
@@ -28,6 +30,13 @@ def drawn(raw, split):
     interactions = raw.interactions
     return draw_split(split, user_ids=raw.users["user_id"].to_numpy(), item_ids=raw.items["item_id"].to_numpy(),
                       user_row=interactions.user_row, item_row=interactions.item_row, time=interactions.time)
+
+
+def real(prepared, kind):
+    """Rows or tables of what are users (items) in the data, whatever the tasks' side."""
+    swapped = prepared.feature_spec.task_side == "item"
+    side = {"user": "item", "item": "user"}[kind] if swapped else kind
+    return getattr(prepared, f"{side}s"), getattr(prepared.train, f"{side}_row")
 
 
 def test_labels_of_test_cells_do_not_matter(case):
@@ -87,7 +96,7 @@ def test_features_of_cold_users_and_items_fit_nothing(case):
     """Other features of cold and validation users and items leave vocabularies and statistics as they are."""
     raw, split, prepared, other = case
     users, items = raw.users.copy(), raw.items.copy()
-    seen_users, seen_items = np.unique(prepared.train.user_row), np.unique(prepared.train.item_row)
+    seen_users, seen_items = (np.unique(real(prepared, kind)[1]) for kind in ("user", "item"))
     unseen_user = ~np.isin(np.arange(len(users)), seen_users)
     unseen_item = ~np.isin(np.arange(len(items)), seen_items)
     assert unseen_user.any() and unseen_item.any()
@@ -98,7 +107,9 @@ def test_features_of_cold_users_and_items_fit_nothing(case):
                      for tags, hidden in zip(items["tags"], unseen_item, strict=True)]
     again = prepare(raw=dataclasses.replace(raw, users=users, items=items), out=other, split=split)
     assert again.feature_spec == prepared.feature_spec
-    assert "leak" in set(raw_columns(again.items, again.feature_spec.item_features)["tags"].ravel())
+    spec = again.feature_spec
+    features = spec.user_features if spec.task_side == "item" else spec.item_features
+    assert "leak" in set(raw_columns(real(again, "item")[0], features)["tags"].ravel())
 
 
 def test_the_split_does_not_see_labels():
@@ -110,7 +121,7 @@ def test_the_split_does_not_see_labels():
 def test_cold_rows_do_not_move_the_training_set(case):
     """More interactions of one cold user leave partitions by draw and the training rows alone."""
     raw, split, prepared, other = case
-    cold = int(np.flatnonzero(prepared.users["partition"] == "cold")[0])
+    cold = int(np.flatnonzero(real(prepared, "user")[0]["partition"] == "cold")[0])
     rated = set(raw.interactions.item_row[raw.interactions.user_row == cold])
     new = np.array([i for i in range(len(raw.items)) if i not in rated][:5], np.int32)
     interactions = raw.interactions

@@ -15,8 +15,9 @@ examples:
   tfmeta data prepare --dataset ml-1m --source DIR --no-validation --out refit
   tfmeta data prepare --dataset csv --source DIR --schema schema.yaml --set mode=temporal --out prepared
   tfmeta data prepare --dataset ml-1m --source DIR --tasks tasks.parquet --out fixed
+  tfmeta data prepare --dataset synthetic --task-side item --out items   tasks are items: warm-up of new items
 
-Settings of the split (--set, or a YAML file with --split): mode (random, temporal, explicit),
+Settings of the split (--set, or a YAML file with --split): task_side (user, item), mode (random, temporal, explicit),
 cold_user_share, cold_item_share, validation_user_share, validation_item_share, warm_test_user_share,
 num_splits, validation_num_splits, query_size, min_interactions, max_interactions, cold_users, cold_items,
 validation, tasks.
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--source", metavar="DIR", help="directory (csv and parquet: or file) with the raw data")
     prepare.add_argument("--schema", metavar="FILE", help="YAML: columns and features; required by csv and parquet")
     prepare.add_argument("--split", metavar="FILE", help="YAML: settings of the split")
+    prepare.add_argument("--task-side", choices=("user", "item"),
+                         help="what a task is: a user (default), or an item, for warming up new items")
     prepare.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                          help="one setting, such as cold_user_share=0.1; repeatable")
     prepare.add_argument("--cold-users", metavar="FILE", help="ids of the cold users (Parquet or CSV)")
@@ -88,6 +91,8 @@ def _settings(args: argparse.Namespace) -> dict:
     values |= {name: path for name, path in files.items() if path is not None}
     if args.seed is not None:
         values["seed"] = args.seed
+    if args.task_side is not None:
+        values["task_side"] = args.task_side
     if args.no_validation and args.validation is not None:
         raise ConfigError("--no-validation and --validation exclude each other.")
     return config.apply_overrides(values, args.overrides)
@@ -107,23 +112,23 @@ def _split(args: argparse.Namespace, values: dict):
 
 def describe(path: str, summary: dict) -> str:
     """Returns the summary of a prepared directory for people."""
-    read, rows = summary["read"], summary["rows"]
+    read, rows, side = summary["read"], summary["rows"], summary["split"]["task_side"]
     synthetic = " (synthetic: generated, not observed)" if summary["dataset"] == "synthetic" else ""
     lines = [f"Prepared {summary['dataset']}{synthetic} in {path}: features {summary['features']}, "
-             f"split {summary['split']['mode']}, {sum(summary['seconds'].values()):.1f} s",
+             f"split {summary['split']['mode']}, tasks are {side}s, {sum(summary['seconds'].values()):.1f} s",
              f"  read        {read['read']:,} interactions: {read['kept']:,} kept, {read['duplicates']:,} duplicates, "
              f"{read['rejected']:,} rejected"]
     lines += [f"                {reason}: {count:,}" for reason, count in read["rejected_by_reason"].items()]
-    for side in ("users", "items"):
-        counts = summary[side]
-        lines.append(f"  {side}       {counts['warm']:,} warm, {counts['validation']:,} validation, "
+    for group in ("users", "items"):
+        counts = summary[group]
+        lines.append(f"  {group}       {counts['warm']:,} warm, {counts['validation']:,} validation, "
                      f"{counts['cold']:,} cold ({counts['without_interactions']:,} of them without interactions)")
     label = summary["label"]
     lines.append(f"  training    {rows['train']:,} interactions; {label['name']} {label['mean']:.3f} "
                  f"+- {label['std']:.3f}")
     for part in ("validation", "test"):
         tasks = summary["tasks"][part]
-        text = ", ".join(f"{state} {c['tasks']:,} ({c['users']:,} users)" for state, c in tasks.items())
+        text = ", ".join(f"{state} {c['tasks']:,} ({c[f'{side}s']:,} {side}s)" for state, c in tasks.items())
         lines.append(f"  {part:<11} {text or 'no tasks'}")
     unused = rows["unused"]
     lines.append(f"  unused      {sum(unused.values()):,} interactions" + (":" if unused else ""))

@@ -19,11 +19,13 @@ class FeatureSpec:
 
     Attributes:
       label: unit, range and statistics of the label.
+      task_side: `user` (a task is a user) or `item` (a task is an item). With `item` the roles are swapped in all that
+        reads this: what is called `user` is the task's side, an item with its features, and what is called `item`
+        is the other side, the users that interact with it.
       user_id, item_id: categorical features whose vocabularies are the training users and items. A user id is
         never a model input (a new user has none); an item id may be one.
       user_features, item_features: side features in a fixed order, ids not among them.
-      task_side: `user` (a task is a user) or `item` (a task is an item).
-      title: name of the item column that people read, or None.
+      title: name of the column of items that people read, or None.
     """
 
     label: Label

@@ -1,5 +1,6 @@
 """From clean raw data to a prepared directory."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -41,6 +42,9 @@ def prepare(
     but `summary.json` (which has timings) and the manifest. No label of a test cell reaches a file that
     training reads.
 
+    With `split.task_side` item the directory has the roles swapped, see `FeatureSpec`: its users are the data's
+    items. Its training rows are those of the same settings with side user.
+
     Args:
       raw: clean data.
       out: the directory to create, on any file system.
@@ -48,8 +52,9 @@ def prepare(
       vocabulary: which values get an id of their own; default `VocabularyConfig()`.
       dataset: name for the summary.
       published: `(cold user ids, cold item ids)` of the data set's own partition, for mode `explicit`.
-      oracle: for synthetic data, gives the best predictions for the test queries, name -> `[T, Q]` float32;
-        they go into `oracle.parquet`.
+      oracle: for synthetic data, gives the best predictions for the queries of tasks of side user, name ->
+        `[T, Q]` float32, `expected` among them; those for the test queries go into `oracle.parquet`, for tasks of
+        side item `expected` alone.
       seconds: timings of earlier steps, for the summary.
       overwrite: replace a directory that is there.
 
@@ -66,20 +71,28 @@ def prepare(
     ids = dict(user_ids=raw.users["user_id"].to_numpy(), item_ids=raw.items["item_id"].to_numpy())
     explicit = read_explicit(split, **ids, **rows, published=published)
     parts = draw_split(split, **ids, **rows, time=raw.interactions.time, explicit=explicit)
-    spec = fit_spec(raw, parts.train, vocabulary=vocabulary)
-    labels = dict(item_row=raw.interactions.item_row, label=raw.interactions.label)
+    by_item = split.task_side == "item"
+    sided = raw.swap_sides() if by_item else raw
+    spec = fit_spec(sided, parts.train, vocabulary=vocabulary)
+    spec = dataclasses.replace(spec, task_side=split.task_side, title=raw.schema.title)
+    labels = dict(item_row=sided.interactions.item_row, label=raw.interactions.label)
+    tables = {"user": side_table(sided, "user", parts.item_partition if by_item else parts.user_partition,
+                                 title=raw.schema.title if by_item else None),
+              "item": side_table(sided, "item", parts.user_partition if by_item else parts.item_partition,
+                                 title=None if by_item else raw.schema.title)}
     files = {
         "feature_spec.json": spec.to_json().encode("utf-8"),
-        "users.parquet": to_bytes(side_table(raw, "user", parts.user_partition)),
-        "items.parquet": to_bytes(side_table(raw, "item", parts.item_partition)),
-        "train.parquet": functools.partial(write_train, raw, parts.train),
+        "users.parquet": to_bytes(tables["user"]),
+        "items.parquet": to_bytes(tables["item"]),
+        "train.parquet": functools.partial(write_train, sided, parts.train),
         "tasks/validation.parquet": to_bytes(parts.validation.to_table(**labels)),
         "tasks/test.parquet": to_bytes(parts.test.to_table(**labels)),
         "rejected.parquet": to_bytes(rejected_table(raw.rejected)),
     }
     if oracle is not None:
         tasks = parts.test.to_task_set(**labels)
-        files["oracle.parquet"] = to_bytes(pa.table(padded_lists(oracle(tasks), tasks.query_length)))
+        best = _item_oracle(oracle, tasks) if by_item else oracle(tasks)
+        files["oracle.parquet"] = to_bytes(pa.table(padded_lists(best, tasks.query_length)))
     features = (*spec.user_features, *spec.item_features)
     summary = {
         "dataset": dataset,
@@ -90,7 +103,8 @@ def prepare(
         "users": partition_counts(parts.user_partition, rows["user_row"], parts.train),
         "items": partition_counts(parts.item_partition, rows["item_row"], parts.train),
         "rows": parts.row_counts(**rows, config=split),
-        "tasks": {part: task_counts(getattr(parts, part)) for part in ("test", "validation")},
+        "tasks": {part: task_counts(getattr(parts, part), task_side=split.task_side)
+                  for part in ("test", "validation")},
         "vocabulary_sizes": {f.name: len(f.vocabulary) for f in features if f.vocabulary is not None},
         "label": config.to_dict(spec.label),
         "seconds": {**(seconds or {}), "prepare": round(clock.perf_counter() - begun, 3)},
@@ -98,6 +112,20 @@ def prepare(
     files["summary.json"] = json.dumps(summary, indent=2, ensure_ascii=False).encode("utf-8")
     _write(out, files, overwrite=overwrite)
     return PreparedData(out)
+
+
+def _item_oracle(oracle: Callable[[TaskSet], dict[str, np.ndarray]], tasks: TaskSet) -> dict[str, np.ndarray]:
+    """Asks about every (item, query user) as a user's task of one query and no support."""
+    task, place = np.nonzero(np.arange(tasks.query_item.shape[1])[None, :] < tasks.query_length[:, None])
+    count, pairs = len(task), (len(task), 1)
+    best = oracle(TaskSet(
+        state=tasks.state[task], user_row=tasks.query_item[task, place], split=tasks.split[task],
+        support_item=np.full(pairs, -1, np.int32), support_label=np.full(pairs, np.nan, np.float32),
+        support_length=np.zeros(count, np.int32), query_item=tasks.user_row[task, None].astype(np.int32),
+        query_label=tasks.query_label[task, place, None], query_length=np.ones(count, np.int32)))["expected"]
+    expected = np.full(tasks.query_item.shape, np.nan, np.float32)
+    expected[task, place] = best[:, 0]
+    return {"expected": expected}
 
 
 def _write(out: str, files: dict[str, bytes | Callable], *, overwrite: bool) -> None:

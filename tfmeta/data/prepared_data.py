@@ -41,7 +41,11 @@ class PreparedData:
         manifest.json        format and, per file, its size and SHA-256; written last
 
     Id columns are named `user_id` and `item_id` whatever they were called in the raw data; the FeatureSpec
-    has the original names. Feature columns hold raw values, missing ones as `Feature.missing`.
+    has the original names. Where its `task_side` is item all roles are swapped: users.parquet holds the items (and
+    their title), `user_row` is an item's, items.parquet and `item_row` are the users'; states keep their names
+    (`item_cold`: a cold item, asked about warm users).
+
+    Feature columns hold raw values, missing ones as `Feature.missing`.
 
     Args:
       path: the directory, on any file system.

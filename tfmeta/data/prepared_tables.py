@@ -15,20 +15,20 @@ _TRAIN = {"user_row": np.int32, "item_row": np.int32, "label": np.float32, "time
 _SCALARS = {"string": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
 
 
-def side_table(raw: RawData, side: str, partition: np.ndarray) -> pa.Table:
+def side_table(raw: RawData, side: str, partition: np.ndarray, *, title: str | None = None) -> pa.Table:
     """Returns `users.parquet` or `items.parquet`.
 
     Args:
       raw: the data.
       side: `user` or `item`.
       partition: `[U]` or `[I]` index into `PARTITIONS`.
+      title: column that people read, to be kept beside the features.
     """
     frame = raw.users if side == "user" else raw.items
     _, id_dtype, features = raw.schema.side(side)
     columns = {f"{side}_id": pa.array(frame[f"{side}_id"].tolist(), _SCALARS[id_dtype]),
                "partition": pa.array(np.asarray(PARTITIONS, object)[partition], pa.string())}
-    title = raw.schema.title
-    if side == "item" and title is not None:
+    if title is not None:
         columns[title] = pa.array(frame[title].tolist(), pa.string())
     for feature in features:
         columns[feature.name] = _column(frame[feature.name], feature)

@@ -43,6 +43,21 @@ class RawData:
     counts: dict[str, Any]
     features: str = "full"
 
+    def swap_sides(self) -> "RawData":
+        """Returns the same data with items in the place of users and users in the place of items.
+
+        That is how items become tasks. The title has no place in it.
+        """
+        schema, rows = self.schema, self.interactions
+        schema = dataclasses.replace(
+            schema, user_id=schema.item_id, item_id=schema.user_id, user_id_dtype=schema.item_id_dtype,
+            item_id_dtype=schema.user_id_dtype, user_features=schema.item_features,
+            item_features=schema.user_features, users=schema.items, items=schema.users, title=None)
+        return dataclasses.replace(
+            self, schema=schema, users=self.items.rename(columns={"item_id": "user_id"}),
+            items=self.users.rename(columns={"user_id": "item_id"}),
+            interactions=dataclasses.replace(rows, user_row=rows.item_row, item_row=rows.user_row))
+
     @classmethod
     def from_frames(cls, interactions: pd.DataFrame, *, schema: Schema, users: pd.DataFrame | None = None,
                     items: pd.DataFrame | None = None) -> "RawData":

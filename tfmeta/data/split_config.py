@@ -11,6 +11,11 @@ class SplitConfig:
     """Settings of a split. Defaults follow the MeLU protocol (Lee et al., KDD 2019, section 4.1).
 
     Attributes:
+      task_side: what a task is. `user`: support and query are a user's interactions. `item`: an item's, for warming
+        up new items. Partitions, withheld rows and training rows are those of the same settings with side `user`;
+        the tasks alone are drawn anew, in the same states, which keep their names (`item_cold` asks which warm users
+        like a cold item). All other settings name users and items as they are; those that bound a task
+        (`query_size`, `min_interactions`, `max_interactions`) then bound an item's.
       mode: `random` draws cold users and items; `temporal` takes the users who arrive last and the items that
         appear last, and asks about every user's latest interactions; `explicit` reads them from files.
       cold_user_share, cold_item_share: share of users and items that only test tasks may see.
@@ -23,17 +28,19 @@ class SplitConfig:
       num_splits: repeated draws of support and query per test task; None means 10, and 1 for `temporal`.
       validation_num_splits: the same for validation tasks; None means 2, and 1 for `temporal`.
       query_size: query rows per task.
-      min_interactions: a user with fewer interactions in a state gets no task in it.
-      max_interactions: a user with more gets none either, in the cold states; None is no bound. The warm
+      min_interactions: a user (item, for tasks of side item) with fewer interactions in a state gets no task in it.
+      max_interactions: one with more gets none either, in the cold states; None is no bound. The warm
         state has no upper bound, because the history of its users is trained on in any case.
       cold_users, cold_items: files (Parquet or CSV) with the cold ids of an `explicit` split; None takes the
         partition that the data set was published with, where it has one.
       validation: file with columns `kind` (user | item) and `id`; replaces the validation shares.
       tasks: file with columns `state, user_id, split, items`: exactly these become the test tasks; the first
         `query_size` items are the query, the rest the support in its order. Their cold users and items come
-        from `cold_users` and `cold_items`.
+        from `cold_users` and `cold_items`. With task side `item` only their warm queries matter: they are withheld
+        from training as ever, while the item tasks are drawn.
     """
 
+    task_side: Literal["user", "item"] = "user"
     mode: Literal["random", "temporal", "explicit"] = "random"
     cold_user_share: float = 0.2
     cold_item_share: float = 0.2

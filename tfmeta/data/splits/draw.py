@@ -98,7 +98,10 @@ def draw_split(
             f"The split leaves no training rows of {len(user_row)} interactions. Hold out smaller "
             "shares of users and items."
         )
-    if test is None:
+    if config.task_side == "item":
+        order["user_row"] = item_row
+        warm = warm_item_tasks(train, withheld, item_row=item_row, time=time, row_hash=row_hash, config=config)
+    if test is None or config.task_side == "item":
         cold = [
             tasks_of(mask, state=state, splits=config.splits, **order)
             for state, mask in test_cells(users, items).items()
@@ -142,7 +145,8 @@ def tasks_of(
       mask: `[N]` bool, the interactions of the state.
       state: its name.
       splits: number of draws.
-      user_row, time, row_hash: `[N]` columns of the interactions.
+      user_row, time, row_hash: `[N]` columns of the interactions; item rows in place of `user_row` make items the
+        tasks.
       temporal: order by time instead of drawing.
       config: sizes, bounds and seed.
       bounded: whether `max_interactions` applies.
@@ -184,6 +188,45 @@ def tasks_of(
         query=query,
         query_length=np.full(number, config.query_size, np.int64),
     )
+
+
+def warm_item_tasks(train: np.ndarray, withheld: np.ndarray, *, item_row: np.ndarray, time: np.ndarray,
+                    row_hash: np.ndarray, config: SplitConfig) -> TaskRows:
+    """Makes the warm state's tasks of side item, of the rows that are withheld from training in any case.
+
+    An item's query is `query_size` of its withheld rows, its support all its training rows, both in a drawn order.
+    In mode temporal the query is its latest withheld rows and the support what came before them. Items with fewer
+    withheld rows, or fewer than `min_interactions` in all, have no task.
+
+    Args:
+      train, withheld: `[N]` bool.
+      item_row, time, row_hash: `[N]` columns of the interactions.
+      config: sizes, bounds and seed.
+    """
+    size, width, temporal = config.query_size, int(item_row.max(initial=-1)) + 1, config.mode == "temporal"
+
+    def ordered(mask):
+        rows = np.flatnonzero(mask)
+        key = time[rows] if temporal else random_key(row_hash[rows], seed=config.seed, stream=_TASK)
+        return rows[np.lexsort((key, item_row[rows]))]
+
+    query = ordered(withheld)
+    count = np.bincount(item_row[query], minlength=width)
+    place = np.arange(len(query)) - (np.cumsum(count) - count)[item_row[query]]
+    query = query[place >= count[item_row[query]] - size if temporal else place < size]
+    if temporal:
+        first = np.full(width, np.iinfo(np.int64).max)
+        np.minimum.at(first, item_row[query], time[query].astype(np.int64))
+        train = train & (time < first[item_row])
+    seen = np.bincount(item_row[train], minlength=width)
+    able = (count >= size) & (seen >= max(1, config.min_interactions - size))
+    items = np.flatnonzero(able)
+    if not len(items):
+        return TaskRows.concatenate([])
+    return TaskRows(
+        state=np.full(len(items), "warm"), user_row=items.astype(np.int32), split=np.zeros(len(items), np.int32),
+        support=ordered(train & able[item_row]), support_length=seen[items].astype(np.int64),
+        query=query[able[item_row[query]]], query_length=np.full(len(items), size, np.int64))
 
 
 def _take_segments(values: np.ndarray, length: np.ndarray, order: np.ndarray) -> np.ndarray:

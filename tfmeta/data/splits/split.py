@@ -18,7 +18,8 @@ class Split:
     With W, V, C for warm, validation and cold (users x items): training is WxW less the withheld rows; test
     states are user-cold = Cx(W or V), item-cold = (W or V)xC, both-cold = CxC, and warm = withheld rows of
     users not in V. Test cells depend on the cold sets alone, so the test is the same with and without
-    validation. Validation twins: user-cold = VxW, item-cold = WxV, both-cold = VxV, less the withheld rows.
+    validation. Validation twins: user-cold = VxW, item-cold = WxV, both-cold = VxV, less the withheld rows. All that
+    holds whatever the tasks' side is.
 
     Attributes:
       user_partition, item_partition: `[U]`, `[I]` int8, index into `PARTITIONS`. A user or item that has no
@@ -61,10 +62,16 @@ class Split:
             "unused": {},
             "cells": cells,
         }
-        counts["test"]["warm"] = int(self.withheld.sum())
+        side = config.task_side
         bounds = f"{config.min_interactions} to {config.max_interactions or 'any number of'} interactions"
-        reasons = {"test": f"user without {bounds} there" if config.tasks is None else "not in the tasks file",
-                   "validation": f"user without {bounds} there"}
+        reasons = dict.fromkeys(("test", "validation"), f"{side} without {bounds} there")
+        if config.tasks is not None and side == "user":
+            reasons["test"] = "not in the tasks file"
+        asked = np.zeros(len(user_row), bool)
+        asked[self.test.query] = True
+        counts["test"]["warm"] = int((self.withheld & asked).sum())
+        if missed := int((self.withheld & ~asked).sum()):
+            counts["unused"][f"test warm: {side} without {config.query_size} such rows"] = missed
         for part, masks in (
             ("test", test_cells(users, items)),
             ("validation", validation_cells(users, items, self.withheld)),

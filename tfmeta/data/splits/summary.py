@@ -7,14 +7,14 @@ from tfmeta.data.splits.task_rows import TaskRows
 from tfmeta.data.task_set import STATES
 
 
-def task_counts(tasks: TaskRows) -> dict:
-    """Returns state -> number of tasks, users and splits, and the range of the support."""
+def task_counts(tasks: TaskRows, *, task_side: str = "user") -> dict:
+    """Returns state -> number of tasks, users (items) and splits, and the range of the support."""
     counts = {}
     for state in STATES:
         chosen = tasks.state == state
         if chosen.any():
             support = tasks.support_length[chosen]
-            counts[state] = {"tasks": int(chosen.sum()), "users": len(np.unique(tasks.user_row[chosen])),
+            counts[state] = {"tasks": int(chosen.sum()), f"{task_side}s": len(np.unique(tasks.user_row[chosen])),
                              "splits": len(np.unique(tasks.split[chosen])),
                              "support": [int(support.min()), int(support.max())]}
     return counts

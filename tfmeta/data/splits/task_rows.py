@@ -15,7 +15,7 @@ class TaskRows:
 
     Attributes:
       state: `[T]` str.
-      user_row, split: `[T]` int32.
+      user_row, split: `[T]` int32; `user_row` is the row of the task's own side, an item's for tasks of side item.
       support, query: `[sum of lengths]` int64 interaction rows, task after task, in stored order.
       support_length, query_length: `[T]` int64.
     """
@@ -46,7 +46,7 @@ class TaskRows:
 
     def to_table(self, *, item_row: np.ndarray, label: np.ndarray) -> pa.Table:
         """Returns the columns of `tasks/*.parquet`, with item rows and labels of the interactions looked
-        up.
+        up; for tasks of side item `item_row` is to hold user rows.
         """
         columns = {
             "state": pa.array(self.state.astype(object), pa.string()),
