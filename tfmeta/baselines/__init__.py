@@ -4,9 +4,12 @@ A new baseline is one file and one line in `BASELINES`.
 """
 
 from tfmeta.baselines.als_fold_in import ALSFoldIn
+from tfmeta.baselines.als_implicit import ALSImplicit
 from tfmeta.baselines.baseline import Baseline
 from tfmeta.baselines.content_ridge import ContentRidge
 from tfmeta.baselines.damped_bias import DampedBias
+from tfmeta.baselines.item_knn import ItemKNN
+from tfmeta.baselines.item_knn_implicit import ItemKNNImplicit
 from tfmeta.baselines.item_mean import ItemMean
 from tfmeta.baselines.popularity import Popularity
 from tfmeta.baselines.random_scores import RandomScores
@@ -14,9 +17,15 @@ from tfmeta.baselines.user_mean import UserMean
 from tfmeta.errors import ConfigError, suggest
 
 BASELINES: dict[str, type[Baseline]] = {cls.name: cls for cls in (
-    RandomScores, Popularity, ItemMean, UserMean, DampedBias, ContentRidge, ALSFoldIn)}
+    RandomScores, Popularity, ItemMean, UserMean, DampedBias, ContentRidge, ALSFoldIn, ItemKNN,
+    ALSImplicit, ItemKNNImplicit)}
 
-__all__ = ["BASELINES", "Baseline", "build_baseline"]
+__all__ = ["BASELINES", "Baseline", "baselines_for", "build_baseline"]
+
+
+def baselines_for(unit: str) -> tuple[str, ...]:
+    """Returns the names of the baselines that an evaluation of labels of that unit has by default."""
+    return tuple(name for name, cls in BASELINES.items() if unit in cls.units and cls.by_default)
 
 
 def build_baseline(name: str, **params) -> Baseline:

@@ -9,11 +9,9 @@ import scipy.sparse
 
 from tfmeta.baselines.baseline import Baseline
 from tfmeta.baselines.biases import Biases
+from tfmeta.baselines.solve_rows import solve_rows
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.task_set import TaskSet
-
-# Rows whose [rows, width * width] normal matrices are held at once: 128 MiB at width 17.
-_CHUNK = 1 << 25
 
 
 @dataclasses.dataclass
@@ -45,6 +43,7 @@ class ALSFoldIn(Baseline):
     seed: int = 0
 
     name: ClassVar[str] = "als_fold_in"
+    units: ClassVar[tuple[str, ...]] = ("rating", "click")
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:
@@ -70,11 +69,12 @@ class ALSFoldIn(Baseline):
         item = np.column_stack([np.ones(num_items + 1),
                                 rng.normal(0, 0.1, (num_items + 1, self.factors)) * seen[:, None]])
         for _ in range(self.sweeps):
-            user = _ridge(known, value, item, self._user_ridge())
+            user = solve_rows(known, value, item, penalty=self._user_penalty())
             # r - user bias, as a sparse matrix with the same pattern.
             shifted = value_by_item.copy()
             shifted.data = shifted.data - user[known_by_item.indices, 0]
-            item[:, 1:] = _ridge(known_by_item, shifted, user[:, 1:], np.full(self.factors, self.item_ridge))
+            item[:, 1:] = solve_rows(known_by_item, shifted, user[:, 1:],
+                                     penalty=self.item_ridge * np.eye(self.factors))
         self.item_table = item
         return self
 
@@ -94,38 +94,7 @@ class ALSFoldIn(Baseline):
         shape = (count, len(self.item_table))
         known = scipy.sparse.csr_matrix((np.ones(len(columns)), columns, indptr), shape=shape)
         value = scipy.sparse.csr_matrix((self.biases.support_residual(tasks)[real], columns, indptr), shape=shape)
-        return _ridge(known, value, self.item_table, self._user_ridge())
+        return solve_rows(known, value, self.item_table, penalty=self._user_penalty())
 
-    def _user_ridge(self) -> np.ndarray:
-        return np.append(max(self.user_damping, 1e-6), np.full(self.factors, self.user_ridge))
-
-
-def _ridge(known: scipy.sparse.csr_matrix, value: scipy.sparse.csr_matrix, table: np.ndarray,
-           ridge: np.ndarray) -> np.ndarray:
-    """Solves one ridge regression per row.
-
-    Args:
-      known: `[R, C]` ones where there is an interaction.
-      value: `[R, C]` targets on the same pattern.
-      table: `[C, f]` regressors of the columns.
-      ridge: `[f]` penalty of each coefficient.
-
-    Returns:
-      `[R, f]` float64 coefficients; zeros for a row without interactions.
-    """
-    width = table.shape[1]
-    # Normal matrices are symmetric: only the upper triangles are summed.
-    upper = np.triu_indices(width)
-    outer = table[:, upper[0]] * table[:, upper[1]]
-    right = value @ table
-    result = np.empty((known.shape[0], width))
-    step = max(1, _CHUNK // (2 * width * width))
-    for start in range(0, known.shape[0], step):
-        rows = slice(start, start + step)
-        packed = known[rows] @ outer
-        normal = np.empty((len(packed), width, width))
-        normal[:, upper[0], upper[1]] = packed
-        normal[:, upper[1], upper[0]] = packed
-        normal[:, np.arange(width), np.arange(width)] += ridge
-        result[rows] = np.linalg.solve(normal, right[rows][:, :, None])[:, :, 0]
-    return result
+    def _user_penalty(self) -> np.ndarray:
+        return np.diag(np.append(max(self.user_damping, 1e-6), np.full(self.factors, self.user_ridge)))
