@@ -1,7 +1,7 @@
 """Model-agnostic meta-learning, second and first order."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import keras
 import tensorflow as tf
@@ -44,11 +44,13 @@ class MAML(Learner):
       ConfigError: if a value is out of range or a loss does not fit the label's unit.
     """
 
+    NAME: ClassVar[str] = "maml"
+
     def __init__(self, model: MetaModel, *, inner_steps: int = 5, inner_learning_rate: float = 0.1,
                  learn_rates: Literal["fixed", "per_weight", "per_element"] = "per_weight",
                  first_order: bool = False, shrinkage: float = 0.0, clip_norm: float | None = None,
-                 inner_loss: str | None = None, outer_loss: str | None = None, name: str = "maml", **kwargs):
-        super().__init__(model, name=name, outer_loss=outer_loss, **kwargs)
+                 inner_loss: str | None = None, outer_loss: str | None = None, name: str | None = None, **kwargs):
+        super().__init__(model, name=name or self.NAME, outer_loss=outer_loss, **kwargs)
         require(isinstance(inner_steps, int) and inner_steps >= 0, "learner.inner_steps", "0 or more", inner_steps)
         require(inner_learning_rate > 0, "learner.inner_learning_rate", "a positive number", inner_learning_rate)
         require(learn_rates in RATES, "learner.learn_rates", f"one of {', '.join(RATES)}", learn_rates)

@@ -22,6 +22,13 @@ MODELS = {
 }
 LEARNERS = {
     "maml": "tfmeta.learners.maml:MAML",
+    "anil": "tfmeta.learners.anil:ANIL",
+    "boil": "tfmeta.learners.boil:BOIL",
+    "reptile": "tfmeta.learners.reptile:Reptile",
+    "meta_sgd": "tfmeta.learners.meta_sgd:MetaSGD",
+    "maml_plus_plus": "tfmeta.learners.maml_plus_plus:MAMLPlusPlus",
+    "cavia": "tfmeta.learners.cavia:CAVIA",
+    "low_rank": "tfmeta.learners.low_rank:LowRankAdaptation",
     "ridge": "tfmeta.learners.ridge:Ridge",
     "bayesian": "tfmeta.learners.bayesian:Bayesian",
     "joint": "tfmeta.learners.joint:Joint",
