@@ -51,15 +51,16 @@ class TaNP(Learner):
     (encoder), 4.3 (customisation module, FiLM and Gating-FiLM) and 4.4 (loss). The latent is its mean in scoring.
 
     Deviations: the decoder's output is added to the unadapted model's, and a row also carries by how much its label
-    exceeds that model's expectation, so that h and m see taste rather than an item's quality; items and the decoder's
-    layers are normalised; gamma starts at 1 instead of 0; means are sums divided by n + tau with a learned tau, so
-    that an empty support has a place (r = t = 0) and a short one says less; the log deviation has an offset and a
-    bound. The latent's noise in training comes from a stateless generator keyed by the share of outer steps done,
-    since a learner is a pure function: a step that is repeated draws the same noise. `support_share` s mixes the
-    query loss under z ~ q(z | S + Q) with that under z ~ q(z | S), weights 1 - s and s: 0 is the paper's bound, 1 the
-    direct likelihood, which does not suffer from the gap between the two distributions (Foong et al.,
-    "Meta-Learning Stationary Stochastic Process Prediction with Convolutional Neural Processes", NeurIPS 2020,
-    section 4.2).
+    exceeds that model's expectation, e_j, and e_j v_j, so that h and m see taste rather than an item's quality; beside
+    the decoder's last layer the output has a bilinear term v . B z, since a network of concatenated inputs hardly
+    learns products; items and the decoder's layers are normalised; gamma starts at 1 instead of 0; means are sums
+    divided by n + tau with a learned tau, so that an empty support has a place (r = t = 0) and a short one says less;
+    the log deviation has an offset and a bound. The latent's noise in training comes from a stateless generator keyed
+    by the share of outer steps done, since a learner is a pure function: a step that is repeated draws the same noise.
+    `support_share` s mixes the query loss under z ~ q(z | S + Q) with that under z ~ q(z | S), weights 1 - s and s: 0
+    is the paper's bound, 1 the direct likelihood, which does not suffer from the gap between the two distributions
+    (Foong et al., "Meta-Learning Stationary Stochastic Process Prediction with Convolutional Neural Processes",
+    NeurIPS 2020, section 4.2).
 
     Args:
       model: gives encoded users and items and the unadapted output; its scope decides what these are.
@@ -79,7 +80,7 @@ class TaNP(Learner):
       ConfigError: if a value is out of range or the loss does not fit the label's unit.
     """
 
-    def __init__(self, model: MetaModel, *, units: int = 64, latent_dim: int = 16,
+    def __init__(self, model: MetaModel, *, units: int = 64, latent_dim: int = 32,
                  decoder_units: tuple[int, ...] = (64, 32), clusters: int = 8, alpha: float = 1.0,
                  modulation: Literal["film", "gating"] = "gating", kl_weight: float = 1.0,
                  cluster_weight: float = 0.05, support_share: float = 0.5, shrinkage: float = 2.0,
@@ -109,8 +110,8 @@ class TaNP(Learner):
 
         self.item_norm = keras.layers.LayerNormalization(name=f"{name}_item_norm")
         self.item_norm.build((None, None, item))
-        self.encoder = dense("encoder", (units, units), user + item + 2)
-        self.identity = dense("identity", (units, units), user + item + 2)
+        self.encoder = dense("encoder", (units, units), user + 2 * item + 2)
+        self.identity = dense("identity", (units, units), user + 2 * item + 2)
         self.latent_hidden = dense("latent_hidden", (units,), units)
         self.latent_mean = dense("latent_mean", (latent_dim,), units)
         self.latent_deviation = dense("latent_deviation", (latent_dim,), units)
@@ -125,6 +126,8 @@ class TaNP(Learner):
             width = layer
         self.read_out = self.add_weight(name="read_out", shape=(width,),
                                         initializer=seeds.normal(model.seed, f"{name}_read_out", 0.02))
+        self.bilinear = self.add_weight(name="bilinear", shape=(latent_dim, item),
+                                        initializer=seeds.normal(model.seed, f"{name}_bilinear", 0.02))
         self.log_shrinkage = self.add_weight(name="log_shrinkage", shape=(2,),
                                              initializer=keras.initializers.Constant(math.log(shrinkage)))
         self.built = True
@@ -147,6 +150,8 @@ class TaNP(Learner):
             hidden = self._norm(norm, run_dense(layer, *parts))
             parts = (tf.nn.relu(scale[:, None, :] * hidden + shift[:, None, :]),)
         output = tf.linalg.matvec(parts[0], tf.convert_to_tensor(self.read_out))
+        taste = tf.linalg.matmul(fast["latent"], tf.convert_to_tensor(self.bilinear))
+        output += tf.linalg.matvec(self._item(query.item), taste)
         return Prediction(output=self._base(query.user, query.item) + output)
 
     def task_loss(self, support, query, *, target, length, progress):
@@ -211,7 +216,8 @@ class TaNP(Learner):
 
     def _rows(self, user, item, target) -> tuple[tf.Tensor, ...]:
         label = label_columns(target, self._base(user, item), unit=self.model.feature_spec.label.unit)
-        return user[:, None, :], self._item(item), label
+        item = self._item(item)
+        return user[:, None, :], item, label, label[..., 1:] * item
 
     def _base(self, user, item) -> tf.Tensor:
         return self.model.apply(self.model.initial_fast(user), user, item)
