@@ -26,8 +26,9 @@ class OuterStep:
       dropout: probability of hiding an item's id.
       seed: of the dropout.
       total_steps: outer steps of the whole run, for learners that anneal.
-      support_width: pads supports to that many rows and compiles adaptation and query loss with XLA, once for each
-        number of tasks: faster for small meta-batches, slower to start. None makes one plain graph for all shapes.
+      support_width: pads supports to that many rows and compiles loss and gradient with XLA, once for each number of
+        tasks: faster for small meta-batches, slower to start. Encoding is compiled too where the model's shapes are
+        static. None makes one plain graph for all shapes.
 
     Attributes:
       step: outer steps done, int64 scalar variable.
@@ -50,24 +51,32 @@ class OuterStep:
         self.failed_loss = tf.Variable(0.0, dtype=tf.float32, trainable=False, name="failed_loss")
         self.failed_norm = tf.Variable(0.0, dtype=tf.float32, trainable=False, name="failed_norm")
         self._support_width = support_width
-        self._query_loss = recommender.query_loss
-        if support_width is not None:
+        self._query_loss, self._value_and_gradients = recommender.query_loss, self._differentiate
+        self._compiles_all = support_width is not None and recommender.model.static_shapes
+        if self._compiles_all:
+            self._value_and_gradients = tf.function(self._differentiate, autograph=False, jit_compile=True)
+        elif support_width is not None:
             self._query_loss = tf.function(recommender.query_loss, autograph=False, jit_compile=True)
         # A graph's shapes follow from the configuration, never from the first batch: one made for that batch's shape
         # may round differently, and then a resumed run, whose first batch is another one, would drift.
         self._runs: dict[tuple, tf.types.experimental.GenericFunction] = {}
+        self._concrete: dict[tuple, tf.types.experimental.ConcreteFunction] = {}
 
     def __call__(self, batch: IndexedTaskBatch) -> None:
         """Does one step."""
-        if self._support_width is None:
-            self.function()(batch)
-        else:
-            self.function(tasks=batch.user_row.shape[0], query=batch.query_row.shape[1])(batch)
+        shape = (None, None)
+        if self._support_width is not None:
+            shape = (batch.user_row.shape[0], batch.query_row.shape[1])
+        if shape not in self._concrete:
+            self._concrete[shape] = self.function(tasks=shape[0], query=shape[1]).get_concrete_function()
+        # Past the general call's look at the arguments, which costs as much as many an operation of the step.
+        self._concrete[shape](*batch)
 
     def function(self, *, tasks: int | None = None, query: int | None = None) -> tf.types.experimental.GenericFunction:
         """Returns the compiled step for that many tasks and query rows, or for any number."""
         if (tasks, query) not in self._runs:
-            self._runs[tasks, query] = tf.function(self._outer_step, input_signature=[batch_spec(tasks, query)])
+            self._runs[tasks, query] = tf.function(lambda *fields: self._outer_step(IndexedTaskBatch(*fields)),
+                                                   input_signature=list(batch_spec(tasks, query)))
         return self._runs[tasks, query]
 
     def start_epoch(self) -> None:
@@ -87,10 +96,13 @@ class OuterStep:
         # Row 2r is item r with its id, row 2r + 1 the same item without it.
         keys = [2 * tf.where(rows < 0, tables.num_items, rows) + tf.cast(h, tf.int32)
                 for rows, h in zip((batch.support_row, batch.query_row), hidden, strict=True)]
-        distinct, index = tf.unique(tf.concat([tf.reshape(k, [-1]) for k in keys], axis=0))
+        rows = tf.concat([tf.reshape(k, [-1]) for k in keys], axis=0)
+        # The number of different items is no static shape.
+        distinct, index = (rows, None) if self._compiles_all else tf.unique(rows)
         features = tables.item(distinct // 2)
         features[self._id_name] = tf.where(distinct % 2 == 1, 0, features[self._id_name])
-        encoded = tf.gather(recommender.encode_item(features), index)
+        encoded = recommender.encode_item(features)
+        encoded = encoded if index is None else tf.gather(encoded, index)
         support, query = tf.split(encoded, [tf.size(keys[0]), tf.size(keys[1])])
         width = encoded.shape[-1]
         return self._query_loss(
@@ -119,15 +131,19 @@ class OuterStep:
         key = task_keys(tasks, seed=self._seed, step=step)
         return [item_id_dropout(rows, tf.ones_like(rows), rate=self._dropout, key=key) == 0 for rows in sides]
 
+    def _differentiate(self, batch: IndexedTaskBatch, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list]:
+        """Returns the task losses `[B]`, what is minimised and its gradients by the trainable variables."""
+        with tf.GradientTape() as tape:
+            task_loss = self.task_loss(batch, step)
+            loss = tf.add_n([tf.reduce_mean(task_loss), *self._recommender.losses])
+        variables = [v.value for v in self._recommender.trainable_variables]
+        return task_loss, loss, tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
     def _outer_step(self, batch: IndexedTaskBatch) -> None:
         variables = self._recommender.trainable_variables
         if self._support_width is not None:
             batch = _pad_support(batch, self._support_width)
-        with tf.GradientTape() as tape:
-            task_loss = self.task_loss(batch, self.step)
-            loss = tf.add_n([tf.reduce_mean(task_loss), *self._recommender.losses])
-        gradients = tape.gradient(loss, [v.value for v in variables],
-                                  unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        task_loss, loss, gradients = self._value_and_gradients(batch, self.step.read_value())
         # Each row once, because rows that occur twice in a sparse gradient would be counted apart in the norm.
         gradients = [distinct(g) if self._by_rows and isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
                      for g in gradients]

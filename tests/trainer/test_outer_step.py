@@ -1,10 +1,13 @@
 """Encoding each item of a batch once gives the numbers of encoding it wherever it stands."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from recommender_cases import MODEL_SCOPES, make_batch, make_spec, randomise
 
+from tfmeta.data.feature import Feature
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.task_batch import IndexedTaskBatch
 from tfmeta.models.recommender import build_recommender
@@ -17,6 +20,7 @@ def tables() -> FeatureTables:
     features = make_batch(USERS, support=1, query=ITEMS + 1)
     items = {name: value[0] for name, value in features.query_item.items()}
     items["item_id"] = tf.range(ITEMS + 1) % 12
+    items["kind"] = tf.range(ITEMS + 1) % 4
     return FeatureTables(users=features.user, items=items, num_users=USERS, num_items=ITEMS)
 
 
@@ -50,11 +54,20 @@ def test_task_loss_and_its_gradient_are_the_plain_ones(float64, model, scope, dr
                                    err_msg=variable.path)
 
 
-def trained(support_width, *, batches):
+def without_lists():
+    """A specification whose encoders have static shapes."""
+    spec = make_spec()
+    kind = Feature("kind", "categorical", "string", vocabulary=("x", "y"))
+    return dataclasses.replace(spec, item_features=(kind, *(f for f in spec.item_features if f.name == "vector")))
+
+
+def trained(support_width, *, batches, spec=None, model="embedding", **learner):
     from trainer.config import OptimizerConfig
     from trainer.optimizer import LearningRate, build_optimizer
 
-    recommender = build_recommender(make_spec(), model={"name": "embedding"}, learner={"inner_steps": 2})
+    recommender = build_recommender(spec or make_spec(), model={"name": model, "use_item_id": False},
+                                    learner={"inner_steps": 2, **learner})
+    assert recommender.model.static_shapes == (spec is not None)
     randomise(recommender)
     config = OptimizerConfig(learning_rate=0.01)
     optimizer = build_optimizer(config, schedule=LearningRate(config, total_steps=10),
@@ -67,13 +80,17 @@ def trained(support_width, *, batches):
     return [v.numpy() for v in recommender.trainable_variables]
 
 
-def test_compiling_with_xla_changes_nothing(float64):
+@pytest.mark.parametrize("case", [
+    {}, {"spec": without_lists()}, {"spec": without_lists(), "first_order": True},
+    {"spec": without_lists(), "model": "two_tower", "scope": "all"}])
+def test_compiling_with_xla_changes_nothing(float64, case):
     batch = indexed()
     short = IndexedTaskBatch(*(t[:3] for t in batch))._replace(support_row=batch.support_row[:3, :3],
                                                                support_label=batch.support_label[:3, :3],
                                                                support_length=tf.constant([3, 3, 1]))
     batches = [batch, short, batch]
-    for plain, compiled in zip(trained(None, batches=batches), trained(8, batches=batches), strict=True):
+    for plain, compiled in zip(trained(None, batches=batches, **case), trained(8, batches=batches, **case),
+                               strict=True):
         np.testing.assert_allclose(compiled, plain, rtol=1e-9, atol=1e-12)
 
 

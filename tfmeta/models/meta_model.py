@@ -60,6 +60,11 @@ class MetaModel(keras.Model):
         raise NotImplementedError
 
     @property
+    def static_shapes(self) -> bool:
+        """Whether all shapes in encoding follow from those of the features, so that XLA can compile it."""
+        return False
+
+    @property
     def layered(self) -> bool:
         """Whether every fast weight belongs to a `FastDenseStack` that `apply` hands its record to.
 
