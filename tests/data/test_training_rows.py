@@ -29,7 +29,7 @@ def test_whole_users_in_order_in_every_row_group(tmp_path, rows_per_group):
     raw = raw_of(np.where(rng.random(1000) < 0.1, 7, rng.integers(0, 60, 1000)))  # user 7 has over 100 rows
     train = rng.random(1000) < 0.8
     path = str(tmp_path / "train.parquet")
-    write_train(raw, train, path=path, rows_per_group=rows_per_group)
+    write_train(raw.interactions, train, path=path, rows_per_group=rows_per_group)
     rows = np.flatnonzero(train)
     rows = rows[np.lexsort((raw.interactions.time[rows], raw.interactions.user_row[rows]))]
     table = pq.read_table(path)
@@ -52,7 +52,7 @@ def test_whole_users_in_order_in_every_row_group(tmp_path, rows_per_group):
 
 def test_no_rows_at_all(tmp_path):
     path = str(tmp_path / "train.parquet")
-    write_train(raw_of([1, 2, 3]), np.zeros(3, bool), path=path)
+    write_train(raw_of([1, 2, 3]).interactions, np.zeros(3, bool), path=path)
     rows = TrainingRows(path)
     users, offsets = rows.user_offsets()
     assert rows.num_rows == 0 and len(users) == 0 and offsets.tolist() == [0]
@@ -64,7 +64,7 @@ def test_writing_takes_less_than_the_rows_once_more(tmp_path):
     raw = raw_of(np.random.default_rng(0).integers(0, 10_000, number))
     size = sum(getattr(raw.interactions, n).nbytes for n in ("user_row", "item_row", "label", "time"))
     tracemalloc.start()
-    write_train(raw, np.ones(number, bool), path=str(tmp_path / "train.parquet"))
+    write_train(raw.interactions, np.ones(number, bool), path=str(tmp_path / "train.parquet"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < size, (peak / number, size / number)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import os
 import time as clock
 from collections.abc import Callable
 
@@ -12,8 +11,9 @@ import pyarrow as pa
 
 from tfmeta import config
 from tfmeta.data.fit_spec import fit_spec
-from tfmeta.data.prepared_data import FORMAT, MANIFEST, PreparedData, sha256
+from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.prepared_tables import padded_lists, rejected_table, side_table, to_bytes, write_train
+from tfmeta.data.prepared_writer import write_directory
 from tfmeta.data.raw_data import RawData
 from tfmeta.data.split_config import SplitConfig
 from tfmeta.data.splits.draw import draw_split
@@ -21,7 +21,6 @@ from tfmeta.data.splits.explicit import read_explicit
 from tfmeta.data.splits.summary import partition_counts, task_counts
 from tfmeta.data.task_set import TaskSet
 from tfmeta.data.vocabulary_config import VocabularyConfig
-from tfmeta.io import filesystem
 
 
 def prepare(
@@ -84,7 +83,7 @@ def prepare(
         "feature_spec.json": spec.to_json().encode("utf-8"),
         "users.parquet": to_bytes(tables["user"]),
         "items.parquet": to_bytes(tables["item"]),
-        "train.parquet": functools.partial(write_train, sided, parts.train),
+        "train.parquet": functools.partial(write_train, sided.interactions, parts.train),
         "tasks/validation.parquet": to_bytes(parts.validation.to_table(**labels)),
         "tasks/test.parquet": to_bytes(parts.test.to_table(**labels)),
         "rejected.parquet": to_bytes(rejected_table(raw.rejected)),
@@ -110,7 +109,7 @@ def prepare(
         "seconds": {**(seconds or {}), "prepare": round(clock.perf_counter() - begun, 3)},
     }
     files["summary.json"] = json.dumps(summary, indent=2, ensure_ascii=False).encode("utf-8")
-    _write(out, files, overwrite=overwrite)
+    write_directory(out, files, overwrite=overwrite)
     return PreparedData(out)
 
 
@@ -126,21 +125,3 @@ def _item_oracle(oracle: Callable[[TaskSet], dict[str, np.ndarray]], tasks: Task
     expected = np.full(tasks.query_item.shape, np.nan, np.float32)
     expected[task, place] = best[:, 0]
     return {"expected": expected}
-
-
-def _write(out: str, files: dict[str, bytes | Callable], *, overwrite: bool) -> None:
-    """Writes the files, each given as its bytes or as a function of its `path`, and the manifest over them."""
-    manifest = {"format": FORMAT, "files": {}}
-    with filesystem.atomic_directory(out, overwrite=overwrite, last=(MANIFEST,)) as folder:
-        filesystem.makedirs(filesystem.join(folder, "tasks"))
-        for name, content in files.items():
-            path = filesystem.join(folder, name)
-            if callable(content):
-                content(path=path)
-            else:
-                with filesystem.open_file(path, "wb") as file:
-                    file.write(content)
-            with filesystem.open_file(path, "rb") as file:
-                manifest["files"][name] = {"bytes": os.path.getsize(path), "sha256": sha256(file)}
-        with filesystem.open_file(filesystem.join(folder, MANIFEST), "wb") as file:
-            file.write(json.dumps(manifest, indent=2).encode("utf-8"))

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfmeta.data.feature_schema import FeatureSchema
+from tfmeta.data.interactions import Interactions
 from tfmeta.data.raw_data import RawData
 from tfmeta.data.splits.split import PARTITIONS
 
@@ -35,19 +36,19 @@ def side_table(raw: RawData, side: str, partition: np.ndarray, *, title: str | N
     return pa.table(columns)
 
 
-def write_train(raw: RawData, train: np.ndarray, *, path: str, rows_per_group: int = ROWS_PER_GROUP) -> None:
+def write_train(interactions: Interactions, train: np.ndarray, *, path: str,
+                rows_per_group: int = ROWS_PER_GROUP) -> None:
     """Writes `train.parquet`: rows of the mask `[N]` by user row, time and original order.
 
     A row group has whole users, and at most `rows_per_group` rows unless one user has more. No more than one is
     copied at a time; beside it sorting takes 16 bytes a row.
 
     Args:
-      raw: the data.
+      interactions: N rows in any order.
       train: `[N]` bool.
       path: of the file, on a local disk.
       rows_per_group: rows of a row group.
     """
-    interactions = raw.interactions
     user, row = _by_user(interactions.user_row, train)
     start = np.concatenate([[0], np.flatnonzero(user[1:] != user[:-1]) + 1, [len(row)]])  # of each user, and the end
     schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in _TRAIN.items()])
