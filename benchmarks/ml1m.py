@@ -17,7 +17,7 @@ from tqdm import tqdm
 from benchmarks.ml1m_data import ml1m_data, public_view
 from export.run_export import export_run
 from tfmeta import config
-from tfmeta.baselines import BASELINES
+from tfmeta.baselines import baselines_for
 from tfmeta.io import filesystem
 from trainer.config import TrainConfig
 from trainer.evaluation.evaluate import DEFAULT_KS
@@ -56,7 +56,7 @@ def main() -> int:
               resume=filesystem.exists(run))
         runs.append(run)
     features = data["refit"].summary["features"]
-    total = count_steps(4, ks=len(DEFAULT_KS), runs=len(runs), baselines=len(BASELINES))
+    total = count_steps(4, ks=len(DEFAULT_KS), runs=len(runs), baselines=len(baselines_for("rating")))
     with tqdm(total=total, unit="step", file=sys.stderr, dynamic_ncols=True) as bar:
         def step(text: str) -> None:
             bar.set_postfix_str(text, refresh=False)

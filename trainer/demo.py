@@ -142,10 +142,10 @@ class _Steps:
 
 
 def _evaluate(run: str, *, size: DemoSize, progress: bool):
-    from tfmeta.baselines import BASELINES
+    from tfmeta.baselines import baselines_for
     from trainer.evaluation.evaluate_run import count_steps, evaluate_runs
 
-    baselines = list(size.baselines or BASELINES)
+    baselines = list(size.baselines or baselines_for("rating"))
     total = count_steps(4, ks=len(size.ks), runs=1, baselines=len(baselines))
     with tqdm(total=total, file=sys.stderr, unit="step", leave=False, disable=not progress, dynamic_ncols=True) as bar:
         def step(text: str) -> None:

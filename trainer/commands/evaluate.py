@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--states", metavar="LIST", help="comma-separated; default all that the test tasks have")
     parser.add_argument("--k", metavar="LIST", default="0,1,3,5,10,20,all",
                         help="comma-separated numbers of support rows (default: %(default)s)")
-    parser.add_argument("--baselines", metavar="LIST", help="comma-separated names, or none; default all")
+    parser.add_argument("--baselines", metavar="LIST", help="comma-separated names, or none; default those "
+                        "made for the label's unit, without two_tower_tfrs, which takes minutes")
     parser.add_argument("--selected", metavar="NAME", help="the learner chosen on validation; default the only one")
     parser.add_argument("--features", choices=("full", "genres_only"), default="full",
                         help="what the rows say about the features used (default: %(default)s)")
@@ -60,10 +61,11 @@ def run(args: argparse.Namespace) -> int:
     ks = parse_ks(args.k)
     states = None if args.states is None else parse_names(args.states)
     if args.baselines is None:
-        baselines = list(BASELINES)
+        baselines = None
     else:
         baselines = [] if args.baselines == "none" else parse_names(args.baselines)
-    total = count_steps(len(states) if states else 4, ks=len(ks), runs=len(args.run), baselines=len(baselines))
+    total = count_steps(len(states) if states else 4, ks=len(ks), runs=len(args.run),
+                        baselines=len(BASELINES if baselines is None else baselines))
     with tqdm(total=total, file=sys.stderr, unit="step", desc="evaluate", leave=False, dynamic_ncols=True) as bar:
         def progress(text: str) -> None:
             bar.set_postfix_str(text, refresh=False)

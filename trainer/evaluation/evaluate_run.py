@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmeta.baselines import BASELINES
+from tfmeta.baselines import baselines_for
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.errors import RunError
 from trainer.evaluation.catalogue import Catalogue
@@ -57,7 +57,7 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
       data: the prepared directory if it is no longer where the runs were trained.
       tuning_data: prepared directory with validation tasks for the baselines; default `data`.
       states, ks: what to evaluate.
-      baselines: names; default all.
+      baselines: names; default those of the label's unit (`baselines_for`).
       selected: name of the learner chosen on validation; default the only one.
       out: path without an ending for the joint result.
       features: `full` or `genres_only`, for the rows.
@@ -91,7 +91,7 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
         common["catalogue"] = Catalogue(prepared.train, num_users=len(prepared.users), num_items=len(prepared.items),
                                         label=spec.label, cutoff=catalogue_cutoff)
     references, scorers = None, []
-    chosen = list(BASELINES) if baselines is None else list(baselines)
+    chosen = list(baselines_for(spec.label.unit)) if baselines is None else list(baselines)
     if chosen:
         references = fit_references(chosen, prepared, progress=progress, cache=opened[0][1].file("baselines.json"),
                                     tuning_data=PreparedData(tuning_data) if tuning_data else None)
