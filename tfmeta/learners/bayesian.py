@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmeta.config import require
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import covariance_factor, in_range, solve_whitened
+from tfmeta.learners.linear_solve import covariance_factor, in_range, matvec, solve_whitened
 from tfmeta.learners.logistic_solve import logistic_rows, solve_logistic_whitened
 from tfmeta.learners.losses import binary_cross_entropy, gaussian_likelihood
 from tfmeta.learners.ridge import LARGEST_LOG, is_logistic, usable_rows
@@ -93,20 +93,20 @@ class Bayesian(Learner):
     def adapt(self, fast: Fast, support: Support) -> Fast:
         features, offset = self.model.linear(support.user, support.item)
         mean, factor = fast["mean"], self._matrix(fast)
-        output = tf.linalg.matvec(features, mean) + offset
+        output = matvec(features, mean) + offset
         if self.logistic:
             rows = logistic_rows(support.target, support.length)
             whitened = in_range(_where(rows.used, tf.linalg.matmul(features, factor)))
             output = _where(rows.used, output)
             z = solve_logistic_whitened(whitened, output, rows=rows, steps=self.newton_steps)
-            curvature = rows.curvature(output + tf.linalg.matvec(whitened, z))
-            observed = whitened * tf.sqrt(curvature)[..., None]
+            curvature = rows.curvature(output + matvec(whitened.rows, z))
+            observed = in_range(whitened.rows * tf.sqrt(curvature)[..., None])
         else:
-            used, target = usable_rows(support)
+            used = usable_rows(support)
             observed = in_range(_where(used, tf.linalg.matmul(features, factor) / self.noise()))
-            z = solve_whitened(observed, _where(used, target - output) / self.noise())
+            z = solve_whitened(observed, _where(used, support.target - output) / self.noise())
         posterior = tf.linalg.matmul(factor, covariance_factor(observed))
-        return {"mean": mean + tf.linalg.matvec(factor, z), "factor": tf.reshape(posterior, [-1, self.width ** 2])}
+        return {"mean": mean + matvec(factor, z), "factor": tf.reshape(posterior, [-1, self.width ** 2])}
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         """Mean and variance of the label; for implicit feedback the averaged logit and the variance of the logit."""

@@ -10,14 +10,17 @@ with features `f [B, S, P]`, residuals `r [B, S]`, row weights `w [B, S]` (0 lea
 so a Cholesky factorisation in float32 is accurate. The smaller of the two matrices is factorised.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
-# A factorisation in floating point needs the least eigenvalue to exceed about this many roundings of the trace.
-_ROUNDINGS = 4.0
+# Share of the trace, in roundings, below which eigenvalues of a factorised matrix must not lie.
+_ROUNDINGS = 128
 
 
-def solve_ridge(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor,
+def solve_ridge(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor | None = None,
                 precision: tf.Tensor) -> tf.Tensor:
     """Returns the ridge solution d `[B, P]`; exactly zero for a task without rows.
 
@@ -27,81 +30,106 @@ def solve_ridge(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tens
     Args:
       features: f `[B, S, P]`.
       residual: r `[B, S]`, what the prior leaves unexplained.
-      row_weight: w `[B, S]`, not negative: the inverse noise variance of each row, 0 for padding.
-      precision: lambda `[P]` or `[B, P]`, positive.
+      row_weight: w `[B, S]`, not negative: the inverse noise variance of each row, 0 for padding. None stands for 1
+        in every row; padding then needs features and residuals of zero.
+      precision: lambda `[P]`, `[1]` or `[B, P]`, positive.
     """
-    whitened, scale = whiten(features, row_weight=row_weight, precision=precision)
-    return scale * solve_whitened(whitened, _safe_sqrt(row_weight) * residual)
+    scale = whitening_scale(precision)
+    whitened, target = _weighted(features * scale[:, None, :], residual, row_weight)
+    return scale * solve_whitened(in_range(whitened), target)
 
 
-def ridge_posterior(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor,
+def ridge_posterior(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor | None = None,
                     precision: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns d `[B, P]` and a factor C `[B, P, P]` of the posterior covariance `(f^T diag(w) f + diag(lambda))^-1`.
 
     The covariance is `C C^T`, so a linear function `x . d` has the variance `|x C|^2`. Arguments as in `solve_ridge`;
     w and lambda are in units of the inverse noise variance, if the covariance is to be absolute.
     """
-    whitened, scale = whiten(features, row_weight=row_weight, precision=precision)
-    delta = scale * solve_whitened(whitened, _safe_sqrt(row_weight) * residual)
-    return delta, scale[..., None] * covariance_factor(whitened)
+    scale = whitening_scale(precision)
+    whitened, target = _weighted(features * scale[:, None, :], residual, row_weight)
+    whitened = in_range(whitened)
+    return scale * solve_whitened(whitened, target), scale[..., None] * covariance_factor(whitened)
 
 
-def whiten(features: tf.Tensor, *, row_weight: tf.Tensor, precision: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns F `[B, S, P]` and `1 / sqrt(lambda)` `[1, P]` or `[B, P]`, so that `d = z / sqrt(lambda)`."""
-    scale = tf.math.rsqrt(precision if precision.shape.rank == 2 else precision[None])
-    return in_range(features * _safe_sqrt(row_weight)[..., None] * scale[:, None, :]), scale
+class Whitened(NamedTuple):
+    """Rows F of a system in whitened coordinates, fit to be factorised."""
+
+    rows: tf.Tensor  # [B, S, P], the sum of squares finite in each task
+    trace: tf.Tensor  # [B], that sum: the trace of the Gram matrix
+
+    def added(self, gram: tf.Tensor, *, growth: tf.Tensor | float = 1.0) -> tf.Tensor:
+        """Adds the identity to a Gram matrix, or what more its factorisation needs where it is huge.
+
+        Args:
+          gram: `[B, N, N]`.
+          growth: bound of its trace over that of F, scalar or `[B]`.
+        """
+        least = np.finfo(gram.dtype.as_numpy_dtype).eps * _ROUNDINGS
+        added = tf.maximum(least * growth * self.trace, 1.0)
+        return gram + tf.eye(tf.shape(gram)[-1], dtype=gram.dtype) * added[:, None, None]
 
 
-def in_range(whitened: tf.Tensor) -> tf.Tensor:
-    """Replaces F `[B, S, P]` by zeros for tasks in which the sum of its squares is not finite."""
-    finite = tf.math.is_finite(tf.reduce_sum(tf.square(tf.stop_gradient(whitened)), axis=[1, 2], keepdims=True))
-    return tf.where(finite, whitened, tf.zeros_like(whitened))
+def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
+    """Returns `1 / sqrt(lambda)`, `[1, P]`, `[1, 1]` or `[B, P]`, so that `d = z / sqrt(lambda)`."""
+    return tf.math.rsqrt(precision if precision.shape.rank == 2 else precision[None])
 
 
-def solve_whitened(whitened: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+def in_range(rows: tf.Tensor) -> Whitened:
+    """Sets F `[B, S, P]` to zero for tasks in which the sum of its squares, the Gram matrix's trace, is not finite."""
+    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=[1, 2])
+    finite = tf.math.is_finite(trace)
+    return Whitened(tf.where(finite[:, None, None], rows, tf.zeros_like(rows)),
+                    tf.where(finite, trace, tf.zeros_like(trace)))
+
+
+def solve_whitened(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
     """Returns z `[B, P]` that minimises `|target - F z|^2 + |z|^2`.
 
     Args:
-      whitened: F `[B, S, P]`, in range (`in_range`).
+      whitened: F.
       target: `[B, S]`.
     """
+    rows = whitened.rows
+
     def primal():
-        gram = tf.linalg.matmul(whitened, whitened, transpose_a=True)
-        return solve_spd(plus_identity(gram), tf.linalg.matvec(whitened, target, transpose_a=True))
+        gram = tf.linalg.matmul(rows, rows, transpose_a=True)
+        return solve_spd(whitened.added(gram), matvec(rows, target, transpose=True))
 
     def dual():
-        gram = tf.linalg.matmul(whitened, whitened, transpose_b=True)
-        return tf.linalg.matvec(whitened, solve_spd(plus_identity(gram), target), transpose_a=True)
+        gram = tf.linalg.matmul(rows, rows, transpose_b=True)
+        return matvec(rows, solve_spd(whitened.added(gram), target), transpose=True)
 
-    return smaller_form(whitened, primal=primal, dual=dual)
+    return smaller_form(rows, primal=primal, dual=dual)
 
 
-def smaller_form(whitened: tf.Tensor, *, primal, dual) -> tf.Tensor:
-    """Returns `dual()` where the task has fewer rows S than columns P, else `primal()`.
+def smaller_form(rows: tf.Tensor, *, primal: Callable[[], tf.Tensor], dual: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Returns `dual()` where a task has fewer rows S than columns P, else `primal()`.
 
     The choice is made when the graph is traced if the shape is known then, else when it runs.
     """
-    rows, width = whitened.shape[1], whitened.shape[2]
-    if rows is not None:
-        return dual() if rows < width else primal()
-    return tf.cond(tf.shape(whitened)[1] < width, dual, primal)
+    count, width = rows.shape[1], rows.shape[2]
+    if count is not None:
+        return dual() if count < width else primal()
+    return tf.cond(tf.shape(rows)[1] < width, dual, primal)
 
 
-def covariance_factor(whitened: tf.Tensor) -> tf.Tensor:
+def covariance_factor(whitened: Whitened) -> tf.Tensor:
     """Returns C `[B, P, P]`, upper triangular, with `C C^T = (I + F^T F)^-1`; the identity for a task without rows."""
-    gram = plus_identity(tf.linalg.matmul(whitened, whitened, transpose_a=True))
-    lower = tf.linalg.cholesky(gram)
+    gram = tf.linalg.matmul(whitened.rows, whitened.rows, transpose_a=True)
+    lower = tf.linalg.cholesky(whitened.added(gram))
     inverse = tf.linalg.triangular_solve(lower, tf.eye(gram.shape[-1], dtype=gram.dtype)[None])
     return tf.linalg.matrix_transpose(inverse)
 
 
-def plus_identity(gram: tf.Tensor) -> tf.Tensor:
-    """Adds to a Gram matrix `[B, N, N]` the identity, or what more its factorisation needs where it is huge."""
-    size = gram.shape[-1] or tf.shape(gram)[-1]
-    trace = tf.linalg.trace(tf.stop_gradient(gram))
-    limit = _ROUNDINGS * np.finfo(gram.dtype.as_numpy_dtype).eps * tf.cast(size, gram.dtype)
-    jitter = tf.maximum(tf.ones_like(trace), limit * trace)
-    return tf.linalg.set_diag(gram, tf.linalg.diag_part(gram) + jitter[:, None])
+def matvec(matrix: tf.Tensor, vector: tf.Tensor, *, transpose: bool = False) -> tf.Tensor:
+    """Product of `[B, S, P]` and `[B, P]`, or of the transpose and `[B, S]`, for few rows.
+
+    A batched product has a fixed cost, many times that of so few multiplications.
+    """
+    if transpose:
+        return tf.reduce_sum(matrix * vector[:, :, None], axis=1)
+    return tf.reduce_sum(matrix * vector[:, None, :], axis=2)
 
 
 @tf.custom_gradient
@@ -129,8 +157,12 @@ def solve_spd(matrix: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return solution, gradient
 
 
-def _safe_sqrt(value: tf.Tensor) -> tf.Tensor:
-    """Square root whose gradient is zero, not infinite, at zero."""
-    positive = value > 0
-    return tf.where(positive, tf.sqrt(tf.where(positive, value, tf.ones_like(value))), tf.zeros_like(value))
 
+def _weighted(rows, residual, row_weight):
+    if row_weight is None:
+        return rows, residual
+    # The root's derivative at zero is infinite; a row without weight is to have none.
+    positive = row_weight > 0
+    root = tf.where(positive, tf.sqrt(tf.where(positive, row_weight, tf.ones_like(row_weight))),
+                    tf.zeros_like(row_weight))
+    return rows * root[..., None], residual * root

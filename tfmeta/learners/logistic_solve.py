@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfmeta.learners.linear_solve import in_range, plus_identity, smaller_form, solve_spd
+from tfmeta.learners.linear_solve import Whitened, in_range, matvec, smaller_form, solve_spd, whitening_scale
 
 # Least curvature of a row. It bounds the step where a row is predicted with certainty and wrong; the optimum is where
 # the gradient vanishes, so it does not move.
@@ -52,51 +52,55 @@ def solve_logistic(features: tf.Tensor, output: tf.Tensor, *, target: tf.Tensor,
       steps: number of Newton steps.
     """
     rows = logistic_rows(target, length)
-    scale = tf.math.rsqrt(precision if precision.shape.rank == 2 else precision[None])
+    scale = whitening_scale(precision)
     whitened = in_range(tf.where(rows.used[..., None], features, tf.zeros_like(features)) * scale[:, None, :])
     return scale * solve_logistic_whitened(whitened, tf.where(rows.used, output, tf.zeros_like(output)), rows=rows,
                                            steps=steps)
 
 
-def solve_logistic_whitened(whitened: tf.Tensor, output: tf.Tensor, *, rows: LogisticRows, steps: int) -> tf.Tensor:
+def solve_logistic_whitened(whitened: Whitened, output: tf.Tensor, *, rows: LogisticRows, steps: int) -> tf.Tensor:
     """Returns z `[B, P]` after damped Newton steps on the logistic loss with the penalty `|z|^2 / 2`.
 
     Args:
-      whitened: F `[B, S, P]`, zero in padding and in range (`in_range`).
+      whitened: F `[B, S, P]`, zero in padding.
       output: `[B, S]`, logits where z is zero; 0 in padding.
       rows: of the same support.
       steps: number of Newton steps.
     """
+    features = whitened.rows
+    # Curvatures are at most a quarter of the confidence.
+    largest = tf.reduce_max(rows.confidence, axis=1)
+
     def primal():
-        z = tf.zeros_like(whitened[:, 0, :])
+        z = tf.zeros_like(features[:, 0, :])
         moved = tf.zeros_like(output)
         for _ in range(steps):
             slope, curvature = rows.slope(output + moved), rows.curvature(output + moved)
-            weighted = whitened * tf.sqrt(curvature)[..., None]
-            hessian = plus_identity(tf.linalg.matmul(weighted, weighted, transpose_a=True))
-            step = solve_spd(hessian, tf.linalg.matvec(whitened, slope, transpose_a=True) - z)
-            change = tf.linalg.matvec(whitened, step)
+            weighted = features * tf.sqrt(curvature)[..., None]
+            hessian = whitened.added(tf.linalg.matmul(weighted, weighted, transpose_a=True), growth=largest)
+            step = solve_spd(hessian, matvec(features, slope, transpose=True) - z)
+            change = matvec(features, step)
             share = _share(change)
             z, moved = z + share * step, moved + share * change
         return z
 
     def dual():
         # z = F^T a throughout; only a [B, S] and the Gram matrix of the rows are needed.
-        gram = tf.linalg.matmul(whitened, whitened, transpose_b=True)
+        gram = tf.linalg.matmul(features, features, transpose_b=True)
         a = tf.zeros_like(output)
         moved = tf.zeros_like(output)
         for _ in range(steps):
             slope, curvature = rows.slope(output + moved), rows.curvature(output + moved)
             root = tf.sqrt(curvature)
             b = curvature * moved + slope
-            matrix = plus_identity(root[..., :, None] * gram * root[..., None, :])
-            step = b - root * solve_spd(matrix, root * tf.linalg.matvec(gram, b)) - a
-            change = tf.linalg.matvec(gram, step)
+            matrix = whitened.added(root[..., :, None] * gram * root[..., None, :], growth=largest)
+            step = b - root * solve_spd(matrix, root * matvec(gram, b)) - a
+            change = matvec(gram, step)
             share = _share(change)
             a, moved = a + share * step, moved + share * change
-        return tf.linalg.matvec(whitened, a, transpose_a=True)
+        return matvec(features, a, transpose=True)
 
-    return smaller_form(whitened, primal=primal, dual=dual)
+    return smaller_form(features, primal=primal, dual=dual)
 
 
 def logistic_rows(target: tf.Tensor, length: tf.Tensor) -> LogisticRows:

@@ -10,14 +10,14 @@ from tfmeta.config import require
 from tfmeta.errors import ConfigError
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import solve_ridge
+from tfmeta.learners.linear_solve import matvec, solve_ridge
 from tfmeta.learners.logistic_solve import solve_logistic
 from tfmeta.learners.losses import BY_UNIT, loss_for
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
 from tfmeta.models.meta_model import MetaModel
 
-# Beyond that many standard deviations a label is no observation; the bound keeps its square a float.
+# Beyond that many standard deviations a label is dropped; the bound keeps its square a float.
 LARGEST_TARGET = 1e15
 # Bound of the logarithm of lambda, far from both ends of the floats.
 LARGEST_LOG = 20.0
@@ -77,25 +77,23 @@ class Ridge(Learner):
     def adapt(self, fast: Fast, support: Support) -> Fast:
         features, offset = self.model.linear(support.user, support.item)
         prior = fast["weights"]
-        output = tf.linalg.matvec(features, prior) + offset
-        precision = self.precision()
+        output = matvec(features, prior) + offset
         if self.logistic:
             delta = solve_logistic(features, output, target=support.target, length=support.length,
-                                   precision=precision, steps=self.newton_steps)
+                                   precision=self.precision(), steps=self.newton_steps)
         else:
-            used, target = usable_rows(support)
-            delta = solve_ridge(features, tf.where(used, target - output, tf.zeros_like(output)),
-                                row_weight=tf.cast(used, features.dtype), precision=precision)
+            used = usable_rows(support)
+            delta = solve_ridge(tf.where(used[..., None], features, tf.zeros_like(features)),
+                                tf.where(used, support.target - output, tf.zeros_like(output)),
+                                precision=self.precision())
         return {"weights": prior + delta}
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
-        features, offset = self.model.linear(query.user, query.item)
-        return Prediction(output=tf.linalg.matvec(features, fast["weights"]) + offset)
+        return Prediction(output=self.model.linear_output(fast["weights"], query.user, query.item))
 
     def precision(self) -> tf.Tensor:
-        """Returns lambda `[P]`."""
-        logarithm = tf.clip_by_value(tf.convert_to_tensor(self._log_precision), -LARGEST_LOG, LARGEST_LOG)
-        return tf.exp(tf.broadcast_to(logarithm, [self.width]))
+        """Returns lambda `[P]`, or `[1]` where it is shared."""
+        return tf.exp(tf.clip_by_value(tf.convert_to_tensor(self._log_precision), -LARGEST_LOG, LARGEST_LOG))
 
     def get_config(self) -> dict:
         return {**super().get_config(), **self._config}
@@ -112,8 +110,7 @@ def is_logistic(model: MetaModel, inner_loss: str | None) -> bool:
     return name == "binary_cross_entropy"
 
 
-def usable_rows(support: Support) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns which rows count (bool `[B, S]`: real ones with a finite label) and their bounded targets `[B, S]`."""
-    used = tf.sequence_mask(support.length, tf.shape(support.target)[1]) & tf.math.is_finite(support.target)
-    target = tf.where(used, support.target, tf.zeros_like(support.target))
-    return used, tf.clip_by_value(target, -LARGEST_TARGET, LARGEST_TARGET)
+def usable_rows(support: Support) -> tf.Tensor:
+    """Returns which rows `[B, S]` count: real ones whose target is a number of a size that means something."""
+    bounded = tf.abs(support.target) <= LARGEST_TARGET
+    return tf.sequence_mask(support.length, tf.shape(support.target)[1]) & bounded

@@ -110,6 +110,11 @@ class MetaModel(keras.Model):
         """Returns the unadapted weights `[B, P]` float32 of `linear`'s head."""
         raise NotImplementedError
 
+    def linear_output(self, weights: tf.Tensor, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """Returns `linear`'s output `[B, N]` under weights `[B, P]`; a model may know a way without the features."""
+        features, offset = self.linear(user, item)
+        return tf.linalg.matvec(features, weights) + offset
+
     def call(self, inputs: tuple[dict, dict]) -> tf.Tensor:
         """Scores unadapted: (user features `[B, ...]`, item features `[B, N, ...]`) -> `[B, N]`."""
         user_features, item_features = inputs

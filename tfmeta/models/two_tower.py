@@ -163,6 +163,11 @@ class TwoTower(MetaModel):
     def linear_prior(self, user):
         return user
 
+    def linear_output(self, weights, user, item):
+        # [u, 1] . [v_i, c_i] + c_u: the items as they lie, instead of a copy with ones in place of c_i.
+        vector = tf.concat([weights[:, :-1], tf.ones_like(weights[:, :1])], axis=-1)
+        return tf.linalg.matvec(item, vector) + (weights[:, -1:] + tf.convert_to_tensor(self.offset))
+
     def get_config(self):
         return dict(self._config)
 
