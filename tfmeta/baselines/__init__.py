@@ -13,12 +13,13 @@ from tfmeta.baselines.item_knn_implicit import ItemKNNImplicit
 from tfmeta.baselines.item_mean import ItemMean
 from tfmeta.baselines.popularity import Popularity
 from tfmeta.baselines.random_scores import RandomScores
+from tfmeta.baselines.two_tower_tfrs import TwoTowerTFRS
 from tfmeta.baselines.user_mean import UserMean
 from tfmeta.errors import ConfigError, suggest
 
 BASELINES: dict[str, type[Baseline]] = {cls.name: cls for cls in (
     RandomScores, Popularity, ItemMean, UserMean, DampedBias, ContentRidge, ALSFoldIn, ItemKNN,
-    ALSImplicit, ItemKNNImplicit)}
+    ALSImplicit, ItemKNNImplicit, TwoTowerTFRS)}
 
 __all__ = ["BASELINES", "Baseline", "baselines_for", "build_baseline"]
 
