@@ -104,6 +104,10 @@ CASES = (
     LearnerCase("lwa", unit="click"),
     LearnerCase("nlba", {"scope": "head", "boundaries": [3]}, EMBEDDING),
     LearnerCase("nlba", {"scope": "all"}, unit="click"),
+    LearnerCase("mamo", {"memories": 3, "preference_dim": 4, "units": [6], "inner_learning_rate": 0.05},
+                still=NO_STEPS),
+    LearnerCase("mamo", {"scope": "head", "memories": 3, "preference_dim": 4, "inner_steps": 2}, EMBEDDING,
+                unit="click", still=NO_STEPS),
 )
 
 

@@ -40,6 +40,7 @@ LEARNERS = {
     "set_encoder": "tfmeta.learners.set_encoder:SetEncoder",
     "lwa": "tfmeta.learners.lwa:LWA",
     "nlba": "tfmeta.learners.nlba:NLBA",
+    "mamo": "tfmeta.learners.mamo:MAMO",
 }
 
 
