@@ -47,7 +47,7 @@ class Benchmark:
     def __init__(self, suite: Suite, data: SuiteData, *, systems: Sequence[System], workspace: Workspace,
                  seeds: int = 3, budget: int = 8, time_limit: float = 1200.0, selected: str | None = None):
         self.suite, self.data, self.systems, self.workspace = suite, data, list(systems), workspace
-        self.seeds, self.budget, self._selected = seeds, budget, selected
+        self.seeds, self.budget, self.time_limit, self._selected = seeds, budget, time_limit, selected
         self.failures: dict[str, str] = {}
         label = data.tuning.feature_spec.label
         self.criterion = Criterion(suite.criterion, data.validation_tasks(suite.validation_tasks), label,

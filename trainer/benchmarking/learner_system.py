@@ -37,7 +37,8 @@ class LearnerSystem(System):
                     if key not in known_options(self.space.fixed[section]["name"], section=section):
                         raise ConfigError(f"The search space has '{path}', which '{section}' has not.")
         except ConfigError as error:
-            raise ConfigError(f"Learner '{self.name}': {error}") from None
+            where = f"Learner '{self.name}'"
+            raise ConfigError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
     def fit(self, values: dict[str, Any], *, prepared: PreparedData, seed: int, folder: str) -> Fitted:
         from tfmeta.data.feature_tables import FeatureTables

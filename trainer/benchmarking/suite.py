@@ -14,6 +14,7 @@ class Suite:
     Attributes:
       name: on the command line.
       dataset: key of a reader, or `synthetic`.
+      unit: of the labels; chooses the references.
       criterion: what tuning and selection go by: `mae` or `auc` with the whole support on the validation tasks, or a
         metric over the whole catalogue such as `ndcg@20`; the mean over the validation states.
       metrics: what the report shows, the most important one first.
@@ -30,6 +31,7 @@ class Suite:
 
     name: str
     dataset: str
+    unit: str = "rating"
     criterion: str = "mae"
     metrics: tuple[str, ...] = ("auc", "ndcg@5", "mae")
     ks: tuple[int | str, ...] = (0, 1, 3, 5, 10, 20, "all")

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from tfmeta import config
-from tfmeta.baselines import BASELINES
+from tfmeta.baselines import BASELINES, baselines_for
 from tfmeta.errors import ConfigError, suggest
 from trainer.benchmarking.learner_system import LearnerSystem, known_options
 from trainer.benchmarking.reference_system import ReferenceSystem
@@ -19,7 +19,7 @@ _OTHER = "other"
 
 
 def build_systems(suite: str, *, learners: Sequence[str] | None = None, references: Sequence[str] | None = None,
-                  configs: dict[str, str] | None = None, overrides: Sequence[str] = (),
+                  configs: dict[str, str] | None = None, overrides: Sequence[str] = (), unit: str = "rating",
                   budget: int) -> list[System]:
     """Returns what is to be compared, references first.
 
@@ -27,9 +27,10 @@ def build_systems(suite: str, *, learners: Sequence[str] | None = None, referenc
       suite: name of the file of search spaces.
       learners: names, each with or without `@scope`; default all that the registry and the spaces have. Those that
         count as references (joint training and so on) may stand in either list.
-      references: names of baselines; default all.
+      references: names of baselines; default all for labels of that unit.
       configs: further systems by name: YAML training configurations that are taken as they are.
       overrides: `key.path=value` for the fixed settings of every learner; such a setting is searched no more.
+      unit: of the suite's labels.
       budget: settings that each system may try.
 
     Raises:
@@ -42,7 +43,7 @@ def build_systems(suite: str, *, learners: Sequence[str] | None = None, referenc
     if learners is None:
         learners = [name for name in known if roles[name] == "learner"]
     if references is None:
-        references = [*BASELINES, *trained]
+        references = [*baselines_for(unit), *trained]
     for name in learners:
         if name.partition("@")[0] not in known:
             raise ConfigError(f"Unknown learner '{name}'.{suggest(name, known)}")

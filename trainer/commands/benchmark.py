@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", metavar="LIST", help="comma-separated numbers of support rows; default the suite's")
     parser.add_argument("--selected", metavar="NAME", help="the selected learner; default the best on validation")
     parser.add_argument("--stage", choices=_STAGES, default="all", help="what to do (default: %(default)s)")
+    parser.add_argument("--results", metavar="DIR", help="also copy results and report to DIR/learners_<suite>.*")
     parser.add_argument("--out", metavar="DIR", required=True, help="directory of trials, cells and results")
 
 
@@ -79,14 +80,17 @@ def run(args: argparse.Namespace) -> int:
     asked = {side: None if getattr(args, side) is None else
              [] if getattr(args, side) == "none" else parse_names(getattr(args, side))
              for side in ("learners", "references")}
-    systems = build_systems(suite.name, **asked, configs=configs, overrides=args.overrides, budget=args.budget)
+    systems = build_systems(suite.name, **asked, configs=configs, overrides=args.overrides, unit=suite.unit,
+                            budget=args.budget)
     if args.selected is not None and args.selected not in {s.name for s in systems if s.role == "learner"}:
         raise ConfigError(f"'--selected' requires one of the learners compared, received '{args.selected}'.")
     workspace = Workspace(args.out)
     data = SuiteData.open(suite, source=args.source, folder=workspace.file("data"), tasks=args.tasks,
                           validation=args.validation)
     required = [*(n.replace("@", "_") for n in asked["learners"] or ()), *(asked["references"] or ()), *configs]
-    systems, reasons = check_systems(systems, data, required=required)
+    reasons = {}
+    if args.stage != "report":
+        systems, reasons = check_systems(systems, data, required=required)
     for reason in reasons.values():
         print(f"tfmeta: note: left out. {reason}", file=sys.stderr)
     benchmark = Benchmark(suite, data, systems=systems, workspace=workspace, seeds=args.seeds, budget=args.budget,
@@ -111,18 +115,19 @@ def run(args: argparse.Namespace) -> int:
     if args.stage == "tune":
         _print_trials(benchmark, as_json=bool(args.json))
         return 0
-    from trainer.benchmarking.report import write_benchmark_report
+    from trainer.benchmarking.report import copy_results, write_benchmark_report
 
-    outcome = write_benchmark_report(benchmark)
+    outcome = write_benchmark_report(benchmark, left_out={**reasons, **benchmark.failures})
+    files = [*outcome.files, *(copy_results(benchmark, folder=args.results) if args.results else ())]
     if args.json:
         print(json.dumps({"environment": outcome.environment, "rows": outcome.rows, "selected": benchmark.selected,
-                          "files": outcome.files}))
+                          "files": files}))
         return 0
     if suite.dataset == "synthetic":
         print("Synthetic data.\n")
     print(format_table(outcome.rows, metrics=suite.metrics))
     print(f"\nSelected on validation: {benchmark.selected}")
-    print("\n".join(outcome.files))
+    print("\n".join(files))
     return 0
 
 

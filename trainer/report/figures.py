@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -102,12 +103,12 @@ def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
         axes.set_xlim(-0.3, len(ticks) - 0.7)
         axes.set_xlabel("support interactions k")
         axes.set_title(f"{metric_name(metric)} ({'lower' if lower_is_better(metric) else 'higher'} is better)")
-        _label_ends(axes, labels)
+        label_ends(axes, labels)
 
     alt = (f"{metric_name(metric)} in the {state_name(state)} state over the number of support interactions: "
            + "; ".join(f"{model_name(m)} " + ", ".join(f"{r['value']:.3f} at k={r['k']}"
                                                        for r in rows.curve(state, m, metric)) for m in learners))
-    return _svg(draw, size=(4.6, 3.2), alt=alt, key=f"k-{state}-{metric}")
+    return svg(draw, size=(4.6, 3.2), alt=alt, key=f"k-{state}-{metric}")
 
 
 def gain_bars(rows: ResultRows, metric: str) -> str | None:
@@ -152,7 +153,7 @@ def gain_bars(rows: ResultRows, metric: str) -> str | None:
 
     alt = f"Gain from adaptation in {metric_name(metric)}: " + ", ".join(
         f"{name} {g['value']:+.3f}" for name, (*_, g) in zip(names, bars, strict=True))
-    return _svg(draw, size=(4.6, 1.25 + 0.4 * len(bars)), alt=alt, key=f"gain-{metric}")
+    return svg(draw, size=(4.6, 1.25 + 0.4 * len(bars)), alt=alt, key=f"gain-{metric}")
 
 
 def training_curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -199,11 +200,11 @@ def _training_panel(metric: str, series: dict[str, list[tuple[float, float]]]) -
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(labels) > 1:
-            _label_ends(axes, labels)
+            label_ends(axes, labels)
 
     alt = f"{metric_name(metric)} of {where} tasks over the epochs: " + "; ".join(
         f"{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}" for name, points in series.items())
-    return _svg(draw, size=(4.6, 2.9), alt=alt, key=f"training-{metric}")
+    return svg(draw, size=(4.6, 2.9), alt=alt, key=f"training-{metric}")
 
 
 def _near(value: float, drawn: list[float], *, above: bool) -> bool:
@@ -211,10 +212,15 @@ def _near(value: float, drawn: list[float], *, above: bool) -> bool:
     return abs(value - (max(drawn) if above else min(drawn))) <= 0.8 * (max(drawn) - min(drawn))
 
 
-def _label_ends(axes, labels: list[tuple[float, str, str, str]]) -> None:
-    """Writes each line's name right of the axes at its height, moved apart where they would overlap."""
+def label_ends(axes, labels: list[tuple[float, str, str, str]], *, gap: float = 0.068) -> None:
+    """Writes each line's name right of the axes at its height, moved apart where they would overlap.
+
+    Args:
+      axes: whose right edge is labelled.
+      labels: (height in data units, text, colour, font weight).
+      gap: least distance of two names, a share of the axes' height.
+    """
     low, high = axes.get_ylim()
-    gap = 0.068
     places = sorted(((value - low) / (high - low), text, color, weight) for value, text, color, weight in labels)
     heights: list[float] = []
     for place, *_ in places:
@@ -228,7 +234,7 @@ def _label_ends(axes, labels: list[tuple[float, str, str, str]]) -> None:
                   clip_on=False)
 
 
-def _svg(draw: Callable[[Figure], None], *, size: tuple[float, float], alt: str, key: str) -> str:
+def svg(draw: Callable[[Figure], None], *, size: tuple[float, float], alt: str, key: str) -> str:
     """Renders to an `<svg>` element with an accessible name and ids that are unique in the page."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
         figure = Figure(figsize=size, layout="constrained")
@@ -247,3 +253,13 @@ def _svg(draw: Callable[[Figure], None], *, size: tuple[float, float], alt: str,
     text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text).strip()
 
+
+
+def png(draw: Callable[[Figure], None], *, size: tuple[float, float], dpi: int = 110) -> bytes:
+    """Renders to a PNG on white, for documents that cannot hold an SVG; the same drawing gives the same bytes."""
+    with matplotlib.rc_context({**STYLE, "figure.facecolor": "white"}):
+        figure = Figure(figsize=size, layout="constrained", dpi=dpi)
+        draw(figure)
+        buffer = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

@@ -4,7 +4,10 @@ _STATES = {"warm": "warm", "user_cold": "user-cold", "item_cold": "item-cold", "
 _METRICS = {"auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mrr": "MRR", "logloss": "log loss",
             "accuracy": "accuracy", "mae_median": "MAE of the median", "rmse_pooled": "RMSE, pooled", "loss": "Loss"}
 _MODELS = {"random": "random scores", "perfect_order": "perfect order", "item_knn": "item-kNN",
-           "als_fold_in": "ALS fold-in", "maml": "MAML",
+           "als_fold_in": "ALS fold-in", "als_implicit": "ALS, implicit", "item_knn_implicit": "item-kNN, implicit",
+           "maml": "MAML", "first_order_maml": "MAML, first order", "maml_plus_plus": "MAML++", "anil": "ANIL",
+           "boil": "BOIL", "meta_sgd": "Meta-SGD", "cavia": "CAVIA", "tanp": "TaNP", "lwa": "LWA", "nlba": "NLBA",
+           "mamo": "MAMO", "meta_emb": "MetaEmb", "mwuf": "MWUF", "dropout_net": "DropoutNet", "reptile": "Reptile",
            "synthetic_oracle": "noise-free ratings", "synthetic_fold_in": "best attainable"}
 
 
@@ -24,6 +27,6 @@ def metric_name(metric: str) -> str:
 
 def model_name(model: str) -> str:
     """`maml_user_vector` -> `MAML, user vector`: algorithm and scope."""
-    if model.startswith("maml_"):
+    if model not in _MODELS and model.startswith("maml_"):
         return f"MAML, {model.removeprefix('maml_').replace('_', ' ')}"
     return _MODELS.get(model, model.replace("_", " "))

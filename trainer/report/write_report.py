@@ -19,7 +19,8 @@ _ROLE_NAMES = {"floor": "chance floor", "reference": "baseline", "learner": "lea
 
 
 def write_report(path: str, *, rows: Iterable[Mapping[str, Any]], history: Sequence[Mapping[str, Any]] = (),
-                 title: str = "Evaluation", facts: Mapping[str, Any] | None = None, synthetic: bool = False) -> str:
+                 title: str = "Evaluation", facts: Mapping[str, Any] | None = None, synthetic: bool = False,
+                 sections: Sequence[tuple[str, str]] = ()) -> str:
     """Writes one self-contained HTML page: no script, no request to anywhere.
 
     Args:
@@ -30,6 +31,7 @@ def write_report(path: str, *, rows: Iterable[Mapping[str, Any]], history: Seque
       title: heading of the page.
       facts: further name -> value pairs to show under the heading (run, data, seconds).
       synthetic: label the page and every table as made from generated data.
+      sections: further (heading, HTML) after the summary; the HTML is trusted.
 
     Returns:
       `path`.
@@ -60,7 +62,7 @@ def write_report(path: str, *, rows: Iterable[Mapping[str, Any]], history: Seque
     page = environment.from_string(template).render(
         title=title, facts=dict(facts or {}), synthetic=synthetic, version=__version__, states=states,
         summaries=[s for m in panels if (s := _summary(table, m))],
-        sentences=_sentences(table, panels[0]) if panels else [],
+        sections=sections, sentences=_sentences(table, panels[0]) if panels else [],
         gains=[svg for m in panels if (svg := figures.gain_bars(table, m))],
         training=figures.training_curves(history),
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"))
