@@ -3,40 +3,15 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from linear_model import QUERY, SUPPORT, TASKS, WIDTH, LinearModel, problem
 from recommender_cases import MODEL_SCOPES, make_batch, make_spec, randomise
 
 from tfmeta.learners.inner_loop import clip_by_task_norm
 from tfmeta.learners.maml import MAML
 from tfmeta.learners.task_tensors import Query, Support
-from tfmeta.models.meta_model import MetaModel
 from tfmeta.models.recommender import build_recommender
 
-RATE, TASKS, SUPPORT, QUERY, WIDTH = 0.07, 3, 5, 4, 6
-
-
-class LinearModel(MetaModel):
-    """output = items . w: its meta-gradient has a closed form."""
-
-    SCOPES = ("all",)
-
-    def __init__(self, feature_spec):
-        super().__init__(feature_spec, scope="all", seed=0, name="linear")
-        self.weight = self.add_weight(name="w", shape=(WIDTH,), initializer="zeros")
-
-    def encode_user(self, features, *, tasks):
-        return tf.zeros([tasks, 1], tf.float64)
-
-    def initial_fast(self, user):
-        return {"w": tf.tile(tf.convert_to_tensor(self.weight)[None], [tf.shape(user)[0], 1])}
-
-    def apply(self, fast, user, item):
-        return tf.linalg.matvec(item, fast["w"])
-
-
-def problem(seed=0):
-    rng = np.random.default_rng(seed)
-    return (rng.normal(size=WIDTH), rng.normal(size=(TASKS, SUPPORT, WIDTH)), rng.normal(size=(TASKS, SUPPORT)),
-            rng.normal(size=(TASKS, QUERY, WIDTH)), rng.normal(size=(TASKS, QUERY)))
+RATE = 0.07
 
 
 def closed_form(w, xs, ys, xq, yq, *, steps, first_order):
