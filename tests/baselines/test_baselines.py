@@ -14,7 +14,8 @@ from tfmeta.baselines.tuning import BUDGET, tune
 from tfmeta.data.feature import Feature
 from tfmeta.errors import ConfigError, DataError
 
-FAST = {"als_fold_in": {"factors": 3, "sweeps": 4}}
+FAST = {"als_fold_in": {"factors": 3, "sweeps": 4}, "als_implicit": {"factors": 3, "sweeps": 2},
+        "two_tower_tfrs": {"epochs": 2, "vector_dim": 4, "embedding_dim": 3, "units": 5, "batch_rows": 40}}
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ __all__ = ["BASELINES", "Baseline", "baselines_for", "build_baseline"]
 
 def baselines_for(unit: str) -> tuple[str, ...]:
     """Returns the names of the baselines that an evaluation of labels of that unit has by default."""
-    return tuple(name for name, cls in BASELINES.items() if unit in cls.units and cls.by_default)
+    return tuple(name for name, cls in BASELINES.items() if unit in cls.made_for and cls.by_default)
 
 
 def build_baseline(name: str, **params) -> Baseline:

@@ -43,7 +43,7 @@ class ALSFoldIn(Baseline):
     seed: int = 0
 
     name: ClassVar[str] = "als_fold_in"
-    units: ClassVar[tuple[str, ...]] = ("rating", "click")
+    made_for: ClassVar[tuple[str, ...]] = ("rating", "click")
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:

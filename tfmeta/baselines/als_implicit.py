@@ -44,7 +44,7 @@ class ALSImplicit(Baseline):
 
     name: ClassVar[str] = "als_implicit"
     label_unit: ClassVar[bool] = False
-    units: ClassVar[tuple[str, ...]] = ("click", "weight")
+    made_for: ClassVar[tuple[str, ...]] = ("click", "weight")
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:

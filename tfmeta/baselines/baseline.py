@@ -25,7 +25,7 @@ class Baseline(abc.ABC):
       uses_support: whether scores depend on the support; if not, they are the same at every k.
       uses_history: whether scores depend on the user's own training interactions, which warm users have.
       probability: whether scores are probabilities of relevance; no baseline's are.
-      units: units of the label that the model is made for; it answers for others too.
+      made_for: units of the label that the model is made for; it answers for others too.
       by_default: whether an evaluation has the model where no list of baselines is given.
       role: `reference` in result rows.
     """
@@ -35,7 +35,7 @@ class Baseline(abc.ABC):
     uses_support: ClassVar[bool] = True
     uses_history: ClassVar[bool] = False
     probability: ClassVar[bool] = False
-    units: ClassVar[tuple[str, ...]] = ("rating", "click", "weight")
+    made_for: ClassVar[tuple[str, ...]] = ("rating", "click", "weight")
     by_default: ClassVar[bool] = True
     role: ClassVar[str] = "reference"
 

@@ -36,7 +36,7 @@ class ContentRidge(Baseline):
     user_damping: float = 4.0
 
     name: ClassVar[str] = "content_ridge"
-    units: ClassVar[tuple[str, ...]] = ("rating", "click")
+    made_for: ClassVar[tuple[str, ...]] = ("rating", "click")
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:

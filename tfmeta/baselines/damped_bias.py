@@ -27,7 +27,7 @@ class DampedBias(Baseline):
     user_damping: float = 4.0
 
     name: ClassVar[str] = "damped_bias"
-    units: ClassVar[tuple[str, ...]] = ("rating", "click")
+    made_for: ClassVar[tuple[str, ...]] = ("rating", "click")
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:

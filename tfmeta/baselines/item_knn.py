@@ -49,7 +49,7 @@ class ItemKNN(Baseline):
     user_damping: float = 4.0
 
     name: ClassVar[str] = "item_knn"
-    units: ClassVar[tuple[str, ...]] = ("rating",)
+    made_for: ClassVar[tuple[str, ...]] = ("rating",)
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ class ItemKNNImplicit(Baseline):
 
     name: ClassVar[str] = "item_knn_implicit"
     label_unit: ClassVar[bool] = False
-    units: ClassVar[tuple[str, ...]] = ("click", "weight")
+    made_for: ClassVar[tuple[str, ...]] = ("click", "weight")
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:

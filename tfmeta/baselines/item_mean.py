@@ -22,7 +22,7 @@ class ItemMean(Baseline):
     damping: float = 2.0
 
     name: ClassVar[str] = "item_mean"
-    units: ClassVar[tuple[str, ...]] = ("rating", "click")
+    made_for: ClassVar[tuple[str, ...]] = ("rating", "click")
     uses_support: ClassVar[bool] = False
 
     @classmethod

@@ -21,7 +21,7 @@ class UserMean(Baseline):
     damping: float = 3.0
 
     name: ClassVar[str] = "user_mean"
-    units: ClassVar[tuple[str, ...]] = ("rating", "click")
+    made_for: ClassVar[tuple[str, ...]] = ("rating", "click")
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:
