@@ -21,6 +21,16 @@ def fingerprint(recommender: Recommender) -> str:
     return digest.hexdigest()
 
 
+_ABOUT = {
+    "user": ["Scores items for users; `adapt_and_score` first adapts the model to a user's own interactions, which the "
+             "request carries. Nothing about a user is stored."],
+    "item": ["Scores users for items: tasks are items. `adapt_and_score` first adapts the model to an item's own "
+             "interactions, which the request carries. Nothing about an item is stored.", "",
+             "Inputs named `user_...` carry the item whose task it is; `support_...` the users that interacted with it "
+             "and `query_...` the users asked about. What is called item or catalogue below are users."],
+}
+
+
 def describe(recommender: Recommender, *, signatures: dict, item_features: str, support_bound: int,
              default_signature: str, catalogue_size: int | None, catalogue_sha256: str | None, run: dict) -> dict:
     """Returns the content of export.json.
@@ -43,6 +53,7 @@ def describe(recommender: Recommender, *, signatures: dict, item_features: str, 
             "support_bound": support_bound,
             "label": {"name": label.name, "unit": label.unit, "minimum": label.minimum, "maximum": label.maximum,
                       "threshold": label.threshold},
+            "task_side": recommender.feature_spec.task_side,
             "feature_spec_fingerprint": recommender.feature_spec.fingerprint(),
             "model": config["model"], "learner": config["learner"], "seed": config["seed"], **run}
 
@@ -56,9 +67,7 @@ def model_card(metadata: dict) -> str:
     unit = {"rating": f"ratings from {label['minimum']:g} to {label['maximum']:g}, scores not clipped to them",
             "click": "clicks; scores are probabilities",
             "weight": "non-negative weights; scores are unbounded preferences"}[label["unit"]]
-    lines = ["# Model card", "",
-             "Scores items for users; `adapt_and_score` first adapts the model to a user's own interactions, which the "
-             "request carries. Nothing about a user is stored.", "",
+    lines = ["# Model card", "", *_ABOUT[metadata["task_side"]], "",
              f"- Model: `{metadata['model']['name']}`; learner: `{metadata['learner']['name']}`, scope "
              f"`{metadata['learner']['scope']}`",
              f"- Label `{label['name']}`: {unit}",

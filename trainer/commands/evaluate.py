@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if result.synthetic:
         print("Synthetic data.\n")
-    print(format_table(result.rows))
+    print(format_table(result.rows, task_side=result.task_side))
     print("\n" + "\n".join(f"Report: {path}" for path in reports))
     return 0
 

@@ -32,6 +32,7 @@ class RunEvaluation:
       environment: head of the results file.
       references: the baselines and their hyper-parameters; None if none were asked for.
       synthetic: whether the data are generated.
+      task_side: what the tasks are, `user` or `item`.
     """
 
     evaluation: Evaluation
@@ -39,6 +40,7 @@ class RunEvaluation:
     environment: dict[str, Any]
     references: References | None
     synthetic: bool
+    task_side: str = "user"
 
 
 def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: str | None = None,
@@ -114,7 +116,7 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
         write_results(opened[0][1].file("evaluation"), evaluation, rows, environment=head)
     if out is not None:
         write_results(out, evaluation, rows, environment=head)
-    return RunEvaluation(evaluation, rows, head, references, bool(oracles))
+    return RunEvaluation(evaluation, rows, head, references, bool(oracles), spec.task_side)
 
 
 def count_steps(prepared_states: int, *, ks: int, runs: int, baselines: int) -> int:

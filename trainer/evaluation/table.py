@@ -10,7 +10,7 @@ _NAMES = {"auc": "AUC", "mae": "MAE", "mrr": "MRR", "logloss": "log loss", "ndcg
 _COLUMNS = (("mae", "ndcg@5", "auc"), ("logloss", "ndcg@5", "auc"), ("ndcg@5", "mrr", "auc"))
 
 
-def format_table(rows: list[dict[str, Any]], *, metrics: tuple[str, ...] | None = None) -> str:
+def format_table(rows: list[dict[str, Any]], *, metrics: tuple[str, ...] | None = None, task_side: str = "user") -> str:
     """Returns one aligned table per state: floor, references, learners at each k with their gain, ceilings.
 
     References and ceilings are shown at the largest k. `*` marks the strongest reference of a column, `+` a
@@ -19,14 +19,15 @@ def format_table(rows: list[dict[str, Any]], *, metrics: tuple[str, ...] | None 
     Args:
       rows: of `Evaluation.rows()`; of several seeds the aggregate is shown.
       metrics: columns; default error, NDCG@5 and AUC as far as the label's unit has them.
+      task_side: whether metrics are averaged over users or items.
     """
     blocks = []
     for state in dict.fromkeys(row["state"] for row in rows):
-        blocks.append(_state_table([r for r in rows if r["state"] == state], state, metrics))
+        blocks.append(_state_table([r for r in rows if r["state"] == state], state, metrics, f"{task_side}s"))
     return "\n\n".join(blocks)
 
 
-def _state_table(rows: list[dict[str, Any]], state: str, metrics: tuple[str, ...] | None) -> str:
+def _state_table(rows: list[dict[str, Any]], state: str, metrics: tuple[str, ...] | None, owners: str) -> str:
     aggregated = {r["model"] for r in rows if r["seed"] == "mean"}
     rows = [r for r in rows if r["seed"] == "mean" or r["model"] not in aggregated]
     if metrics is None:
@@ -58,8 +59,8 @@ def _state_table(rows: list[dict[str, Any]], state: str, metrics: tuple[str, ...
         if role == "learner" and any(r and r["p_value"] is not None for r in tested):
             lines.append(("minus the best *", str(last), *map(_difference, tested, (best[m] for m in metrics))))
             lines.append(("  p", "", *map(_p_value, tested)))
-    users = max((r["users"] for r in rows), default=0)
-    title = f"{state} ({users} users; less is better for {', '.join(_lower(metrics)) or 'none'})"
+    count = max((r["users"] for r in rows), default=0)
+    title = f"{state} ({count} {owners}; less is better for {', '.join(_lower(metrics)) or 'none'})"
     return "\n".join([title, *_align(lines)])
 
 
