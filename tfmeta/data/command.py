@@ -6,7 +6,7 @@ import sys
 
 HELP = "Prepare raw interactions for training and evaluation"
 
-_DATASETS = ("ml-1m", "ml-100k", "csv", "parquet", "synthetic")
+_DATASETS = ("ml-1m", "ml-100k", "yelp", "gift-cards", "csv", "parquet", "synthetic")
 
 _EPILOG = """\
 examples:

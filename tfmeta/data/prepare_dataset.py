@@ -38,7 +38,7 @@ def prepare_dataset(
     """Reads or generates a data set and prepares it.
 
     Args:
-      dataset: `ml-1m`, `ml-100k`, `csv`, `parquet` or `synthetic`.
+      dataset: `ml-1m`, `ml-100k`, `yelp`, `gift-cards`, `csv`, `parquet` or `synthetic`.
       out: the directory to create.
       source: directory (or file) to read; None downloads MovieLens into the cache, `$TFMETA_CACHE` or
         `~/.cache/tfmeta`, where it is not there yet.

@@ -25,7 +25,9 @@ class SplitConfig:
         from all training, for the warm state.
       seed: of every draw. The same seed gives the same split in every process, whatever the order of the
       rows.
-      num_splits: repeated draws of support and query per test task; None means 10, and 1 for `temporal`.
+      last_out: ask every user about their last `query_size` interactions in time, with all earlier ones as the support,
+        oldest first, whatever the mode; `temporal` does so in any case.
+      num_splits: repeated draws of support and query per test task; None means 10, and 1 for `temporal` and `last_out`.
       validation_num_splits: the same for validation tasks; None means 2, and 1 for `temporal`.
       query_size: query rows per task.
       min_interactions: a user (item, for tasks of side item) with fewer interactions in a state gets no task in it.
@@ -48,6 +50,7 @@ class SplitConfig:
     validation_item_share: float = 0.1
     warm_test_user_share: float = 0.1
     seed: int = 0
+    last_out: bool = False
     num_splits: int | None = None
     validation_num_splits: int | None = None
     query_size: int = 10
@@ -78,8 +81,8 @@ class SplitConfig:
         )
         for name in ("num_splits", "validation_num_splits"):
             value = getattr(self, name)
-            if self.mode == "temporal":
-                require(value in (None, 1), name, "1 with mode temporal, where nothing is drawn", value)
+            if self.in_time:
+                require(value in (None, 1), name, "1 with mode temporal or last_out, where nothing is drawn", value)
             else:
                 require(value is None or value >= 1, name, "null or at least 1", value)
         for name in ("cold_users", "cold_items", "tasks"):
@@ -95,12 +98,17 @@ class SplitConfig:
     @property
     def splits(self) -> int:
         """Draws of support and query per test task."""
-        return self.num_splits or (1 if self.mode == "temporal" else 10)
+        return self.num_splits or (1 if self.in_time else 10)
 
     @property
     def validation_splits(self) -> int:
         """Draws of support and query per validation task."""
-        return self.validation_num_splits or (1 if self.mode == "temporal" else 2)
+        return self.validation_num_splits or (1 if self.in_time else 2)
+
+    @property
+    def in_time(self) -> bool:
+        """Whether support and query are in the order of time instead of drawn."""
+        return self.mode == "temporal" or self.last_out
 
     def without_validation(self) -> "SplitConfig":
         """Returns the refit twin: the same test tasks, and training on everything else that is not cold."""

@@ -54,7 +54,8 @@ class StreamingTaskSampler:
         eligible = eligible_users(counts, config)
         self.users, self._start, self._count = users[eligible], offsets[:-1][eligible], counts[eligible]
         self._source = rows
-        self._draw = TaskDraw(config=config, label=label, seed=seed, longest=int(self._count.max()))
+        self._draw = TaskDraw(config=config, label=label, seed=seed, longest=int(self._count.max()),
+                              item_counts=rows.item_counts() if config.negatives else None)
         # A shard is the users whose rows begin in one row group.
         begins = np.searchsorted(self._start, rows.group_start)
         self._plan = EpochWindows(self._count, shard_start=np.unique(begins), config=config, seed=seed,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfmeta.config import require
@@ -10,8 +11,10 @@ from tfmeta.data.random_order import random_order
 from tfmeta.data.task_batch import IndexedTaskBatch
 from tfmeta.data.task_sampler_config import TaskSamplerConfig
 
-# Salt of the users' order within windows after an epoch's first one.
-_WINDOW = 5
+# Salts: of the users' order within windows after an epoch's first one, and of the negatives.
+_WINDOW, _NEGATIVES = 5, 6
+# Exponent of an item's count in popularity sampling.
+_POPULARITY_POWER = 0.75
 
 
 class UserRows(NamedTuple):
@@ -28,17 +31,33 @@ class TaskDraw:
     """Draws support and query of given users as TensorFlow ops, a pure function of (seed, epoch, batch).
 
     The first `query_size` of a random order of a user's rows are the query, those that follow the support, so
-    the two are disjoint. For labels of unit `click` and `weight` the support keeps rows with label > 0 only.
+    the two are disjoint. For labels of unit `click` and `weight` the support keeps rows with label > 0 only, and
+    `negatives` more items with label 0, which the user has not met, follow in the query.
 
     Args:
       config: sizes and bounds.
       label: unit of the label.
       seed: 0 <= seed < 2^31.
       longest: the largest number of interactions of a user.
+      item_counts: `[I]` training interactions of each item row; needed for negatives, which are drawn from items that
+        have some.
+
+    Raises:
+      ConfigError: if negatives are asked for where labels are ratings.
     """
 
-    def __init__(self, *, config: TaskSamplerConfig, label: Label, seed: int, longest: int):
+    def __init__(self, *, config: TaskSamplerConfig, label: Label, seed: int, longest: int,
+                 item_counts: np.ndarray | None = None):
         require(0 <= seed < 2**31, "seed", "an integer in [0, 2^31)", seed)
+        require(not config.negatives or label.unit != "rating", "sampler.negatives",
+                "0 where labels are ratings, because negatives are for implicit feedback", config.negatives)
+        self._pool = None
+        if config.negatives:
+            pool = np.flatnonzero(item_counts)
+            mass = item_counts[pool].astype(np.float64) ** (
+                _POPULARITY_POWER if config.negative_sampling == "popularity" else 0.0)
+            with tf.init_scope(), tf.device("/CPU:0"):
+                self._pool = tf.constant(pool, tf.int32), tf.constant(np.cumsum(mass) / mass.sum(), tf.float64)
         self._config, self._seed, self._longest = config, seed, longest
         self._positives = label.unit in ("click", "weight")
         # Rows of one user that a task can need at most.
@@ -77,12 +96,37 @@ class TaskDraw:
         item = tf.where(real, tf.gather(rows.item, place), -1)
         label = tf.where(real, tf.gather(rows.label, place), 0.0)
         support_item, support_label, support_length = self._support(item[:, q:], label[:, q:], used - q, size_seed)
+        query_item, query_label = item[:, :q], label[:, :q]
+        query_length = tf.fill([tf.size(index)], q)
+        if self._pool is not None:
+            negative, number = self._negatives(rows, start, count, row_seed)
+            query_item = tf.concat([query_item, negative], axis=1)
+            query_label = tf.pad(query_label, [[0, 0], [0, config.negatives]])
+            query_length += number
+        width = q + config.negatives
         return IndexedTaskBatch(
             user_row=tf.gather(rows.user, index),
             support_row=support_item, support_label=support_label, support_length=support_length,
-            query_row=tf.ensure_shape(item[:, :q], [None, q]),
-            query_label=tf.ensure_shape(label[:, :q], [None, q]),
-            query_length=tf.fill([tf.size(index)], q))
+            query_row=tf.ensure_shape(query_item, [None, width]),
+            query_label=tf.ensure_shape(query_label, [None, width]), query_length=query_length)
+
+    def _negatives(self, rows: UserRows, start: tf.Tensor, count: tf.Tensor,
+                   seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns (items that the users have not met `[B, negatives]`, padded with -1; their number `[B]`)."""
+        items, cumulative = self._pool
+        shape = [tf.size(count), self._config.negatives]
+        draw = tf.random.stateless_uniform(shape, tf.random.fold_in(seed, _NEGATIVES), dtype=tf.float64, alg="philox")
+        place = tf.searchsorted(cumulative, tf.reshape(draw, [-1]), side="right")
+        drawn = tf.reshape(tf.gather(items, tf.minimum(place, tf.size(items) - 1)), shape)
+        # All that a user has met, whether this task uses it or not.
+        offset = tf.range(tf.reduce_max(count))[None, :]
+        real = offset < count[:, None]
+        met = tf.gather(rows.item, tf.where(real, start[:, None] + tf.cast(offset, tf.int64), 0))
+        met = tf.where(real, met, -1)
+        fresh = ~tf.reduce_any(drawn[:, :, None] == met[:, None, :], axis=2)
+        order = tf.argsort(tf.cast(~fresh, tf.int32), axis=1, stable=True)
+        kept = tf.gather(tf.where(fresh, drawn, -1), order, axis=1, batch_dims=1)
+        return kept, tf.reduce_sum(tf.cast(fresh, tf.int32), axis=1)
 
     def _support(self, item, label, length, seed):
         """Applies the support rules to what the query left: `[B, S]`, `[B, S]`, `[B]`, trimmed and padded."""

@@ -49,9 +49,10 @@ class TaskSampler:
         counts = np.diff(offsets)
         eligible = eligible_users(counts, config)
         self.users, counts = users[eligible], counts[eligible]
-        self._draw = TaskDraw(config=config, label=label, seed=seed, longest=int(counts.max()))
         on_disk = isinstance(interactions, TrainingRows)
         item, values = interactions.read_all() if on_disk else (interactions.item_row, interactions.label)
+        self._draw = TaskDraw(config=config, label=label, seed=seed, longest=int(counts.max()),
+                              item_counts=np.bincount(item) if config.negatives else None)
         # Constants made outside a function are captured by the pipeline, not copied into its graph.
         with tf.init_scope(), tf.device("/CPU:0"):
             self._rows = UserRows(

@@ -22,6 +22,12 @@ class TaskSamplerConfig:
         every epoch, `drop` leaves them out.
       support_size: None takes all that is left as the support; `[low, high]` draws a size per task uniformly,
         both ends included, and keeps that many (k-shot training; fewer where a user has fewer).
+      negatives: of implicit feedback, items that the user has not met which each query gets beside its `query_size`
+        positives, with label 0; drawn anew for every task, never in the support. A draw that the user has met is left
+        out, so a query may have a few less. 0 for none, and for ratings.
+      negative_sampling: `uniform` draws items of the training interactions alike, `popularity` in proportion to their
+        number of interactions to the power of 3/4 (Mikolov et al., "Distributed Representations of Words and Phrases
+        and their Compositionality", NIPS 2013, section 2.2).
       meta_batch_size: tasks in one outer step; the last batch of an epoch may be smaller.
       task_weighting: `uniform` makes every eligible user one task an epoch, `sqrt` draws as many tasks with
         replacement, in proportion to the square root of a user's number of interactions.
@@ -34,6 +40,8 @@ class TaskSamplerConfig:
     max_interactions: int | None = 100
     over_max: Literal["subsample", "drop"] = "subsample"
     support_size: tuple[int, int] | None = None
+    negatives: int = 0
+    negative_sampling: Literal["uniform", "popularity"] = "uniform"
     meta_batch_size: int = 32
     task_weighting: Literal["uniform", "sqrt"] = "uniform"
     max_rows_in_memory: int | None = 50_000_000
@@ -47,6 +55,7 @@ class TaskSamplerConfig:
                 self.max_interactions)
         require(self.support_size is None or 0 <= self.support_size[0] <= self.support_size[1],
                 "support_size", "none or [low, high] with 0 <= low <= high", self.support_size)
+        require(self.negatives >= 0, "negatives", "0 or more", self.negatives)
         require(self.meta_batch_size >= 1, "meta_batch_size", "at least 1", self.meta_batch_size)
         require(self.max_rows_in_memory is None or self.max_rows_in_memory >= 1, "max_rows_in_memory",
                 "at least 1, or none", self.max_rows_in_memory)

@@ -60,6 +60,19 @@ class TrainingRows:
         users = np.concatenate([*users, np.zeros(0, np.int32)]).astype(np.int32)
         return users, np.concatenate([*starts, [self.num_rows]]).astype(np.int64)
 
+    def item_counts(self) -> np.ndarray:
+        """Returns the number of interactions of each item row `[I]`, up to the last one that has some."""
+        counts = np.zeros(0, np.int64)
+        with self._open() as file:
+            for group in range(len(self.group_start) - 1):
+                own = np.bincount(_column(file.read_row_group(group, columns=["item_row"], use_threads=False),
+                                          "item_row", np.int32))
+                total = np.zeros(max(len(counts), len(own)), np.int64)
+                total[:len(counts)] += counts
+                total[:len(own)] += own
+                counts = total
+        return counts
+
     def read_all(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns (`item_row [N]` int32, `label [N]` float32), and takes no more memory than these."""
         item, label = np.empty(self.num_rows, np.int32), np.empty(self.num_rows, np.float32)

@@ -170,7 +170,8 @@ class Benchmark:
     def _protocol(self) -> dict[str, Any]:
         prepared, suite = self.data.refit, self.suite
         return {"label": prepared.feature_spec.label, "ks": suite.ks, "features": prepared.summary["features"],
-                "levels": label_levels(prepared), "catalogue": self._catalogue(prepared, suite.catalogue_ks)}
+                "levels": label_levels(prepared), "cutoffs": suite.cutoffs,
+                "catalogue": self._catalogue(prepared, suite.catalogue_ks)}
 
     def _catalogue(self, prepared, ks) -> Catalogue | None:
         if self.suite.catalogue_cutoff is None:
@@ -181,7 +182,8 @@ class Benchmark:
     def _test_key(self) -> list:
         suite = self.suite
         files = self.data.refit.manifest["files"]
-        return [files["tasks/test.parquet"]["sha256"], suite.ks, suite.catalogue_cutoff, suite.catalogue_ks]
+        return [files["tasks/test.parquet"]["sha256"], suite.ks, suite.cutoffs, suite.catalogue_cutoff,
+                suite.catalogue_ks]
 
     def _bounds_key(self) -> str:
         return _hash([BOUNDS, *self._test_key()])

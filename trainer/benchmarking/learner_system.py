@@ -3,6 +3,7 @@
 from typing import Any
 
 from tfmeta import config
+from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.errors import ConfigError
 from tfmeta.io import filesystem
@@ -30,7 +31,7 @@ class LearnerSystem(System):
 
         try:
             parsed = config.parse(TrainConfig, self.space.fixed)
-            build_from_config(parsed, prepared.feature_spec)
+            build_from_config(parsed, self._check_spec(prepared))
             for path in self.space.search:
                 if path.startswith("learner.") or path.startswith("model."):
                     section, _, key = path.partition(".")
@@ -43,14 +44,23 @@ class LearnerSystem(System):
     def fit(self, values: dict[str, Any], *, prepared: PreparedData, seed: int, folder: str) -> Fitted:
         from tfmeta.data.feature_tables import FeatureTables
         from trainer.evaluation.recommender_scorer import RecommenderScorer
+
+        _, run, result = self._train(values, prepared=prepared, seed=seed, folder=folder)
+        tables = FeatureTables.from_prepared(prepared, feature_spec=run.feature_spec)
+        return self._fitted(RecommenderScorer(run.recommender(), tables=tables, name=self.name), run, result)
+
+    def _check_spec(self, prepared: PreparedData) -> FeatureSpec:
+        return prepared.feature_spec
+
+    def _train(self, values, *, prepared: PreparedData, seed: int, folder: str):
         from trainer.loop import train
         from trainer.run_directory import RunDirectory
 
         parsed = config.parse(TrainConfig, {**values, "seed": seed})
         result = train(config=parsed, data=prepared, run=folder, resume=filesystem.exists(folder), progress=False)
-        run = RunDirectory.open(folder)
-        tables = FeatureTables.from_prepared(prepared, feature_spec=run.feature_spec)
-        scorer = RecommenderScorer(run.recommender(), tables=tables, name=self.name)
+        return parsed, RunDirectory.open(folder), result
+
+    def _fitted(self, scorer, run, result) -> Fitted:
         scorer.role, scorer.seeded = self.role, True
         losses = [record["train_loss"] for record in result.history]
         return Fitted(scorer, seconds=result.seconds, parameters=run.summary["parameters"],

@@ -19,7 +19,11 @@ def result_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     seeds: dict[str, int] = {}
     for system, _, _ in benchmark.finished():
         seeds[system.name] = seeds.get(system.name, 0) + 1
-    rows = benchmark.evaluation().rows()
+    suite = benchmark.suite
+    rows = benchmark.evaluation().rows(family=suite.metrics)
+    if not suite.cutoffs:
+        # Of a query of one item only what is measured out of all items says something.
+        rows = [row for row in rows if row["metric"].removeprefix("gain_") in suite.metrics]
     for row in rows:
         row["seeds"] = seeds.get(row["model"], 1) if row["seed"] == "mean" else 1
     return rows

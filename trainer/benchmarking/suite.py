@@ -19,6 +19,7 @@ class Suite:
         metric over the whole catalogue such as `ndcg@20`; the mean over the validation states.
       metrics: what the report shows, the most important one first.
       ks: numbers of support rows that are evaluated.
+      cutoffs: those of the list metrics over the query; none where a query is one item, whose order says nothing.
       catalogue_cutoff: cut-off of recall and NDCG over the whole catalogue; None measures neither.
       catalogue_ks: numbers of support rows at which they are measured.
       tuning_users: training users that trials are fitted on.
@@ -35,6 +36,7 @@ class Suite:
     criterion: str = "mae"
     metrics: tuple[str, ...] = ("auc", "ndcg@5", "mae")
     ks: tuple[int | str, ...] = (0, 1, 3, 5, 10, 20, "all")
+    cutoffs: tuple[int, ...] = (5,)
     catalogue_cutoff: int | None = None
     catalogue_ks: tuple[int | str, ...] = (0, 5, "all")
     tuning_users: int = 1000

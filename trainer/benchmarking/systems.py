@@ -9,6 +9,7 @@ import yaml
 from tfmeta import config
 from tfmeta.baselines import BASELINES, baselines_for
 from tfmeta.errors import ConfigError, suggest
+from trainer.benchmarking.item_side_system import ItemSideSystem
 from trainer.benchmarking.learner_system import LearnerSystem, known_options
 from trainer.benchmarking.reference_system import ReferenceSystem
 from trainer.benchmarking.search_space import SearchSpace, deep_merge
@@ -16,6 +17,8 @@ from trainer.benchmarking.system import System
 
 # What says how a model or learner is trained beside its own settings, for names that a registry does not know.
 _OTHER = "other"
+# The family whose tasks are items.
+_ITEM_SIDE = "item_side"
 
 
 def build_systems(suite: str, *, learners: Sequence[str] | None = None, references: Sequence[str] | None = None,
@@ -57,7 +60,8 @@ def build_systems(suite: str, *, learners: Sequence[str] | None = None, referenc
         [*(n for n in references if n not in BASELINES), *learners])]
     for name, path in (configs or {}).items():
         space = SearchSpace(config.apply_overrides(deep_merge(_quiet(spaces), config.load_yaml(path)), list(overrides)))
-        systems.append(LearnerSystem(name, space=space, family=_family(spaces, space.fixed["learner"]["name"])[0]))
+        family = _family(spaces, space.fixed["learner"]["name"])[0]
+        systems.append(_class(family)(name, space=space, family=family))
     names = [system.name for system in systems]
     if repeated := sorted({n for n in names if names.count(n) > 1}):
         raise ConfigError(f"Systems of a benchmark require distinct names; repeated: {', '.join(repeated)}.")
@@ -105,8 +109,12 @@ def _learner(spaces: dict[str, Any], asked: str, overrides: Sequence[str]) -> Le
         space.fixed["learner"]["scope"] = scope
     fixed = config.apply_overrides(space.fixed, list(overrides))
     paths = {override.partition("=")[0] for override in overrides}
-    return LearnerSystem(f"{name}_{scope}" if scope else name, family=family, role=family_entry.get("role", "learner"),
+    return _class(family)(f"{name}_{scope}" if scope else name, family=family, role=family_entry.get("role", "learner"),
                          space=SearchSpace(fixed, {p: d for p, d in space.search.items() if p not in paths}))
+
+
+def _class(family: str) -> type[LearnerSystem]:
+    return ItemSideSystem if family == _ITEM_SIDE else LearnerSystem
 
 
 def _only_known(space: SearchSpace, learner: str) -> SearchSpace:

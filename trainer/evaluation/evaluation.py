@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,8 @@ class Evaluation:
                 cells.append(EvaluationCell.mean(same))
         return cls(tuple(cells))
 
-    def rows(self, *, resamples: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
+    def rows(self, *, resamples: int = 2000, seed: int = 0,
+             family: Sequence[str] = FAMILY_METRICS) -> list[dict[str, Any]]:
         """Returns flat records: `state, model, role, k, seed, metric, value, low, high, p_value, users, selected,
         uses_history, features`.
 
@@ -77,12 +78,13 @@ class Evaluation:
 
         Args:
           resamples, seed: of the bootstrap.
+          family: metrics of the family.
         """
         rows = []
         for state in dict.fromkeys(cell.state for cell in self.cells):
-            rows += self._state_rows(state, resamples, seed)
-        family = [row for row in rows if row.pop("family")]
-        for row, value in zip(family, holm(np.array([row["p_value"] for row in family], np.float64)), strict=True):
+            rows += self._state_rows(state, resamples, seed, family)
+        tested = [row for row in rows if row.pop("family")]
+        for row, value in zip(tested, holm(np.array([row["p_value"] for row in tested], np.float64)), strict=True):
             row["p_value"] = value
         for row in rows:
             for name in ("value", "low", "high", "p_value"):
@@ -103,7 +105,7 @@ class Evaluation:
             frames.append(pd.concat([pd.DataFrame(labels, index=frame.index), frame], axis=1))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
-    def _state_rows(self, state: str, resamples: int, seed: int) -> list[dict[str, Any]]:
+    def _state_rows(self, state: str, resamples: int, seed: int, family: Sequence[str]) -> list[dict[str, Any]]:
         cells = [c for c in self.cells if c.state == state]
         by_key = {(c.model, c.k, c.seed): c for c in cells}
         aggregated = _aggregated(cells)
@@ -120,7 +122,7 @@ class Evaluation:
                                            metric)
                     p_value = None if best is None else wilcoxon(values, best)
                 in_family = (cell.selected and final and p_value is not None and cell.k == "all"
-                             and metric in FAMILY_METRICS and state in FAMILY_STATES)
+                             and metric in family and state in FAMILY_STATES)
                 rows.append(_row(cell, metric, cell.value[j], int(cell.users[j]), p_value, in_family))
                 columns.append(values)
                 if base is not None and metric in base.metrics and metric != "rmse_pooled":

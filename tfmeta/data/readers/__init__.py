@@ -12,6 +12,8 @@ from tfmeta.errors import ConfigError, suggest
 READERS = {
     "ml-1m": "tfmeta.data.readers.movielens_1m",
     "ml-100k": "tfmeta.data.readers.movielens_100k",
+    "yelp": "tfmeta.data.readers.yelp",
+    "gift-cards": "tfmeta.data.readers.gift_cards",
     "csv": "tfmeta.data.readers.csv_reader",
     "parquet": "tfmeta.data.readers.parquet_reader",
 }

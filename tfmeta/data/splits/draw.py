@@ -63,7 +63,7 @@ def draw_split(
     else:
         test, withheld, warm_users = None, np.zeros(len(user_row), bool), np.zeros(len(user_ids), bool)
     not_cold = (user_partition[user_row] != COLD) & (item_partition[item_row] != COLD)
-    order = dict(user_row=user_row, time=time, row_hash=row_hash, temporal=temporal, config=config)
+    order = dict(user_row=user_row, time=time, row_hash=row_hash, temporal=config.in_time, config=config)
     if test is None:
         count = np.bincount(user_row[not_cold], minlength=len(user_ids))
         number = round(config.warm_test_user_share * int((user_partition != COLD).sum()))
