@@ -18,7 +18,7 @@ _LOW_RANK_WIDTH = 64
 
 
 def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int, rates: Rates,
-            first_order: bool, clip_norm: float | None = None) -> Fast:
+            first_order: bool | tf.Tensor, clip_norm: float | None = None) -> Fast:
     """Takes gradient steps `fast - rate * gradient` on the support loss, for all tasks at once.
 
     Tasks do not share fast weights, so the gradient of the summed loss holds each task's own gradient. Models whose
@@ -34,7 +34,8 @@ def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, s
       loss: outputs `[B, S]` -> `[B]`.
       steps: number of steps.
       rates: name -> inner learning rate, a scalar or broadcastable to the fast weight; or one such mapping a step.
-      first_order: treat gradients as constants in the outer loop.
+      first_order: treat gradients as constants in the outer loop; a scalar bool tensor decides it at run time, at the
+        cost of second order, and without control flow, which XLA could not differentiate.
       clip_norm: bound of each task's gradient norm over all its fast weights; None for no bound.
 
     Returns:
@@ -48,7 +49,7 @@ def descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, s
 
 
 def trajectory(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int, rates: Rates,
-               first_order: bool, clip_norm: float | None = None) -> Iterator[Fast]:
+               first_order: bool | tf.Tensor, clip_norm: float | None = None) -> Iterator[Fast]:
     """Yields the fast weights after each step of `descend`; arguments as there."""
     walk = _layered_steps if model.layered else _plain_steps
     return walk(model, fast, support, loss=loss, rates=_by_step(rates, steps), first_order=first_order,
@@ -83,7 +84,7 @@ def _layered_steps(model, fast, support, *, loss, rates, first_order, clip_norm)
 
 
 def plain_descend(model: MetaModel, fast: Fast, support: Support, *, loss: TaskLoss, steps: int, rates: Rates,
-                  first_order: bool, clip_norm: float | None = None) -> Fast:
+                  first_order: bool | tf.Tensor, clip_norm: float | None = None) -> Fast:
     """`descend` by differentiating the fast weights themselves; for any model. Arguments as there."""
     return [fast, *_plain_steps(model, fast, support, loss=loss, rates=_by_step(rates, steps),
                                 first_order=first_order, clip_norm=clip_norm)][-1]
@@ -96,8 +97,7 @@ def _plain_steps(model, fast, support, *, loss, rates, first_order, clip_norm):
             tape.watch(fast)
             total = tf.reduce_sum(loss(model.apply(fast, support.user, support.item)))
         gradients = tape.gradient(total, fast, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        if first_order:
-            gradients = {name: tf.stop_gradient(g) for name, g in gradients.items()}
+        gradients = {name: _outer_view(g, first_order) for name, g in gradients.items()}
         if clip_norm is not None:
             gradients = clip_by_task_norm(gradients, clip_norm=clip_norm)
         fast = {name: value - rate[name] * gradients[name] for name, value in fast.items()}
@@ -116,13 +116,20 @@ def _clip_scale(squares: list[tf.Tensor], clip_norm: float) -> tf.Tensor:
     return tf.minimum(clip_norm / tf.sqrt(tf.maximum(tf.add_n(squares), 1e-24)), 1.0)
 
 
+def _outer_view(value: tf.Tensor, first_order: bool | tf.Tensor) -> tf.Tensor:
+    """The value, with or without its derivatives."""
+    constant = value if first_order is False else tf.stop_gradient(value)
+    if isinstance(first_order, bool):
+        return constant
+    return constant + tf.where(first_order, tf.zeros([], value.dtype), 1.0) * (value - constant)
+
+
 class _Move:
     """How one dense layer's weights change in one step, from the gradient by its output."""
 
-    def __init__(self, call: DenseCall, gradient: tf.Tensor, *, first_order: bool, last: bool):
-        self.gradient, self._inputs = gradient, call.inputs  # [B, N, out], parts [B, N or 1, width]
-        if first_order:
-            self.gradient, self._inputs = tf.stop_gradient(gradient), tuple(map(tf.stop_gradient, call.inputs))
+    def __init__(self, call: DenseCall, gradient: tf.Tensor, *, first_order: bool | tf.Tensor, last: bool):
+        self.gradient = _outer_view(gradient, first_order)  # [B, N, out]
+        self._inputs = tuple(_outer_view(part, first_order) for part in call.inputs)  # [B, N or 1, width]
         self._constant = call.constant
         # After the last step the support is not seen again, so any shared kernel may stay in low-rank form.
         self._spanned = call.constant or last
