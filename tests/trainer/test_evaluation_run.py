@@ -140,3 +140,30 @@ def test_scorer_follows_the_present_weights_and_answers_unknown_items(scorer, da
 def test_no_tasks_give_no_scores(scorer, data):
     empty = PreparedData(data).tasks("test").select(np.zeros(0, int))
     assert scorer.score(empty).shape == empty.query_item.shape
+
+
+def test_history_adds_rows_of_warm_users_alone(runs, monkeypatch):
+    from trainer.evaluation.evaluate_run import evaluate_runs
+
+    original = PreparedData.tasks
+
+    def two_states(self, part):
+        """The test users once more as warm ones, whose training interactions are known."""
+        tasks = original(self, part)
+        twice = tasks.select(np.tile(np.arange(len(tasks)), 2))
+        first = np.arange(len(twice)) < len(tasks)
+        return dataclasses.replace(
+            twice, state=np.where(first, twice.state, "item_cold"),
+            user_row=np.where(first, twice.user_row, twice.user_row - twice.user_row.min()).astype(np.int32))
+
+    monkeypatch.setattr(PreparedData, "tasks", two_states)
+    result = evaluate_runs([f"learner={runs[0]}", f"learner={runs[1]}"], ks=(0, "all"),
+                           baselines=("user_mean", "popularity"), history=True)
+    rows = [r for r in result.rows if r["uses_history"]]
+    assert {(r["model"], r["state"]) for r in rows} == {(m, "item_cold") for m in ("user_mean_history",
+                                                                                  "learner_history")}
+    assert {r["seed"] for r in rows if r["model"] == "learner_history"} == {1, 2, "mean"}
+    without = {(r["k"], r["metric"]): r["value"] for r in result.rows
+               if (r["model"], r["state"]) == ("user_mean", "item_cold")}
+    own = {(r["k"], r["metric"]): r["value"] for r in rows if r["model"] == "user_mean_history"}
+    assert own[0, "mae"] != without[0, "mae"]

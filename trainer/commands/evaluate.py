@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="tasks adapted at once (default: %(default)s)")
     parser.add_argument("--catalogue", type=int, metavar="K", help="also recall@K and ndcg@K over the whole catalogue "
                         "at k = 0, 5 and all, on the first split")
+    parser.add_argument("--history", action="store_true", help="also every model with a warm user's training "
+                        "interactions as further support, in the item-cold state")
     parser.add_argument("--out", metavar="STEM", help="also write the joint result: STEM.json, .html, .parquet")
     parser.add_argument("--json", nargs="?", const=True, default=False, metavar="FILE",
                         help="print the result as one JSON object, or write environment and rows to FILE")
@@ -73,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
         result = evaluate_runs(args.run, data=args.data, tuning_data=args.tuning_data, states=states, ks=ks,
                                baselines=baselines, selected=args.selected, out=args.out, features=args.features,
-                               batch_size=args.batch_size, catalogue_cutoff=args.catalogue, progress=progress)
+                               batch_size=args.batch_size, catalogue_cutoff=args.catalogue,
+                               history=args.history, progress=progress)
     if result.references is not None and not result.references.tuned:
         print("tfmeta: note: no validation tasks, so baselines have their default hyper-parameters; --tuning-data "
               "names a directory to tune them on.", file=sys.stderr)

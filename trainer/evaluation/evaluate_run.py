@@ -13,6 +13,7 @@ from trainer.evaluation.catalogue import Catalogue
 from trainer.evaluation.environment import environment as describe_environment
 from trainer.evaluation.evaluate import DEFAULT_KS, check_ks, evaluate
 from trainer.evaluation.evaluation import Evaluation
+from trainer.evaluation.history_scorer import HistoryScorer
 from trainer.evaluation.oracle_scorer import OracleScorer
 from trainer.evaluation.references import References, fit_references
 from trainer.evaluation.results_file import write_results
@@ -47,7 +48,7 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
                   states: Sequence[str] | None = None, ks: Sequence[int | str] = DEFAULT_KS,
                   baselines: Sequence[str] | None = None, selected: str | None = None, out: str | None = None,
                   features: str = "full", batch_size: int = 256, catalogue_cutoff: int | None = None,
-                  progress: Callable[[str], Any] | None = None) -> RunEvaluation:
+                  history: bool = False, progress: Callable[[str], Any] | None = None) -> RunEvaluation:
     """Evaluates runs on the test tasks of their prepared data, beside tuned baselines, floor and ceilings.
 
     Writes `evaluation.json`, `evaluation_rows.parquet` and `evaluation.parquet` into every run, and the joint
@@ -65,6 +66,8 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
       features: `full` or `genres_only`, for the rows.
       batch_size: tasks adapted at once.
       catalogue_cutoff: also measures recall and NDCG at that cut-off over the whole catalogue, on the first split.
+      history: also measures every model with the user's training interactions as further support in the item-cold
+        state, as `<model>_history`.
       progress: called with a description before every step.
 
     Raises:
@@ -99,13 +102,24 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
                                     tuning_data=PreparedData(tuning_data) if tuning_data else None)
         scorers += references.fitted
     oracles = OracleScorer.from_prepared(prepared, tasks)
-    shared = evaluate([*scorers, *oracles], tasks, **common)
+    shared = [evaluate([*scorers, *oracles], tasks, **common)]
+    history = history and "item_cold" in (tasks.states if states is None else states)
+
+    def remember(models, seed=0):
+        models = [HistoryScorer(m, prepared.train) for m in models if m.uses_support]
+        return evaluate(models, tasks, **{**common, "states": ("item_cold",)}, seed=seed) if models else Evaluation(())
+
+    if history:
+        shared.append(remember(scorers))
+    shared = Evaluation.merge(shared)
     results, head = [], describe_environment()
     for name, run in opened:
         tables = FeatureTables.from_prepared(prepared, feature_spec=run.feature_spec)
         scorer = RecommenderScorer(run.recommender(), tables=tables, name=name, selected=name == selected,
                                    batch_size=batch_size)
         own = evaluate([scorer], tasks, seed=run.config.seed, **common)
+        if history:
+            own = Evaluation.merge([own, remember([scorer], run.config.seed)])
         results.append(own)
         if len(opened) > 1:
             joint = Evaluation.merge([shared, own])
