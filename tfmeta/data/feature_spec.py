@@ -46,6 +46,12 @@ class FeatureSpec:
             if repeated:
                 raise ConfigError(f"{side} feature names must differ; repeated: {sorted(repeated)}.")
 
+    def swap_sides(self) -> "FeatureSpec":
+        """Returns the specification of the same data with the other side's entities as tasks."""
+        return dataclasses.replace(
+            self, task_side="item" if self.task_side == "user" else "user", user_id=self.item_id, item_id=self.user_id,
+            user_features=self.item_features, item_features=self.user_features)
+
     def to_json(self) -> str:
         """Returns canonical JSON: the same specification gives the same bytes."""
         return json.dumps(config.to_dict(self), sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -1,6 +1,5 @@
 """The item-side twin of a prepared directory."""
 
-import dataclasses
 import functools
 import io
 import json
@@ -38,13 +37,11 @@ def write_item_side(prepared: PreparedData, *, out: str, overwrite: bool = False
                         f"'{prepared.path}' with task side {spec.task_side}.")
     train = prepared.train
     swapped = Interactions(user_row=train.item_row, item_row=train.user_row, label=train.label, time=train.time)
-    spec = dataclasses.replace(spec, task_side="item", user_id=spec.item_id, item_id=spec.user_id,
-                               user_features=spec.item_features, item_features=spec.user_features)
     none = TaskRows.concatenate([]).to_table(item_row=train.item_row, label=train.label)
     summary = {"dataset": prepared.summary["dataset"], "features": prepared.summary["features"],
                "item_side_of": prepared.training_fingerprint(), "task_side": "item"}
     write_directory(out, {
-        "feature_spec.json": spec.to_json().encode("utf-8"),
+        "feature_spec.json": spec.swap_sides().to_json().encode("utf-8"),
         "users.parquet": to_bytes(_renamed(prepared, "items.parquet", "item_id", "user_id")),
         "items.parquet": to_bytes(_renamed(prepared, "users.parquet", "user_id", "item_id")),
         "train.parquet": functools.partial(write_train, swapped, np.ones(len(train), bool)),

@@ -48,7 +48,6 @@ class ItemTaskScorer:
         tables = FeatureTables.from_prepared(items, feature_spec=recommender.feature_spec)
         self._scorer = RecommenderScorer(recommender, tables=tables, name=name, batch_size=batch_size)
         self.probability, self.label_unit = self._scorer.probability, self._scorer.label_unit
-        self.recommender = recommender
         self._support = _Support(train, items=len(items.users), size=support_size,
                                  positives_only=recommender.feature_spec.label.unit != "rating")
 

@@ -13,6 +13,8 @@ from tfmeta.data.item_side import write_item_side
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.task_set import STATES
 from tfmeta.errors import RunError
+from trainer.benchmarking.item_side_system import ItemSideSystem, item_side_twin
+from trainer.benchmarking.systems import build_systems
 from trainer.config import load_config
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.item_task_scorer import ItemTaskScorer
@@ -146,6 +148,19 @@ def test_user_tasks_are_evaluated_beside_other_models(run, prepared):
     values = {(r["state"], r["metric"]): r["value"] for r in evaluation.rows()
               if r["role"] == "learner" and r["k"] == "all"}
     assert all(values[state, "auc"] > 0.5 for state in ("warm", "item_cold"))
+
+
+def test_the_benchmark_trains_on_the_twin_and_scores_user_tasks(prepared, folder):
+    systems = build_systems("synthetic", learners=["meta_emb"], references=["item_mean"], budget=1)
+    system = next(s for s in systems if s.name == "meta_emb")
+    assert isinstance(system, ItemSideSystem)
+    system.check(prepared["user"])
+    values = {**CONFIG, "early_stopping": None, "epochs": 1, "learner": {"name": "meta_emb"}}
+    fitted = system.fit(values, prepared=prepared["user"], seed=1, folder=str(folder / "benchmark_run"))
+    tasks = prepared["user"].tasks("test").in_state("item_cold")
+    assert np.isfinite(fitted.scorer.score(tasks)).all() and fitted.scorer.role == "learner"
+    twin = item_side_twin(prepared["user"])
+    assert RunDirectory.open(str(folder / "benchmark_run")).training_fingerprint == twin.training_fingerprint()
 
 
 def test_other_data_are_no_twin(run, prepared, folder):
