@@ -150,8 +150,9 @@ class TrainConfig:
       precision: `float32`, or `mixed_bfloat16` (computation in bfloat16, variables in float32).
       early_stopping: None trains all epochs and keeps the last weights.
       validation, checkpoint, tensorboard: see the sections.
-      xla: compile adaptation and query loss with XLA, supports padded to the most rows a task can have. Faster for
-        meta-batches of up to about 64 tasks with supports of about one size; starts more slowly.
+      xla: compile loss and gradient with XLA, supports padded to the most rows a task can have; without the encoding
+        where features are lists or texts or the model has an item-id embedding. Faster for meta-batches of up to about
+        64 tasks with supports of about one size; starts more slowly.
       deterministic: the same seed gives the same bits (TensorFlow's op determinism, for the whole process).
     """
 
