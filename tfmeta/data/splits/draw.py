@@ -195,15 +195,15 @@ def warm_item_tasks(train: np.ndarray, withheld: np.ndarray, *, item_row: np.nda
     """Makes the warm state's tasks of side item, of the rows that are withheld from training in any case.
 
     An item's query is `query_size` of its withheld rows, its support all its training rows, both in a drawn order.
-    In mode temporal the query is its latest withheld rows and the support what came before them. Items with fewer
-    withheld rows, or fewer than `min_interactions` in all, have no task.
+    In the order of time the query is its latest withheld rows and the support what came before them. Items with
+    fewer withheld rows, or fewer than `min_interactions` in all, have no task.
 
     Args:
       train, withheld: `[N]` bool.
       item_row, time, row_hash: `[N]` columns of the interactions.
       config: sizes, bounds and seed.
     """
-    size, width, temporal = config.query_size, int(item_row.max(initial=-1)) + 1, config.mode == "temporal"
+    size, width, temporal = config.query_size, int(item_row.max(initial=-1)) + 1, config.in_time
 
     def ordered(mask):
         rows = np.flatnonzero(mask)
