@@ -68,6 +68,17 @@ def test_declared_use_of_the_support_and_blindness_to_query_labels(name, fitted)
     assert same == (not fitted[name].uses_support)
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_fitting_reads_no_tasks(name):
+    prepared = tiny_data.make_prepared()
+
+    def refuse(part):
+        raise AssertionError(f"asked for {part} tasks")
+
+    prepared.tasks = refuse
+    build_baseline(name, **FAST.get(name, {})).fit(prepared)
+
+
 def test_biases_solve_their_own_normal_equations(prepared):
     train = prepared.train
     biases = Biases.fit(train, num_users=30, num_items=16, item_damping=2.0, user_damping=3.0, sweeps=400)

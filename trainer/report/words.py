@@ -5,7 +5,8 @@ _METRICS = {"auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mrr": "MRR", "logloss":
             "accuracy": "accuracy", "mae_median": "MAE of the median", "rmse_pooled": "RMSE, pooled", "loss": "Loss"}
 _MODELS = {"random": "random scores", "perfect_order": "perfect order", "item_knn": "item-kNN",
            "als_fold_in": "ALS fold-in", "als_implicit": "ALS, implicit", "item_knn_implicit": "item-kNN, implicit",
-           "maml": "MAML", "first_order_maml": "MAML, first order", "maml_plus_plus": "MAML++", "anil": "ANIL",
+           "two_tower_tfrs": "two-tower (TFRS)", "maml": "MAML",
+           "first_order_maml": "MAML, first order", "maml_plus_plus": "MAML++", "anil": "ANIL",
            "boil": "BOIL", "meta_sgd": "Meta-SGD", "cavia": "CAVIA", "tanp": "TaNP", "lwa": "LWA", "nlba": "NLBA",
            "mamo": "MAMO", "meta_emb": "MetaEmb", "mwuf": "MWUF", "dropout_net": "DropoutNet", "reptile": "Reptile",
            "synthetic_oracle": "noise-free ratings", "synthetic_fold_in": "best attainable"}
