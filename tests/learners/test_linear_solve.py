@@ -49,14 +49,26 @@ def test_precision_may_differ_by_task(rows):
     np.testing.assert_allclose(run(values), direct(**values)[0], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("rows", ROWS)
-def test_form_is_chosen_alike_when_the_shape_is_known_only_as_the_graph_runs(rows):
-    values = problem(rows)
-    spec = {"features": [None, None, WIDTH], "residual": [None, None], "row_weight": [None, None],
-            "precision": [WIDTH]}
-    solve = tf.function(lambda f, r, w, p: solve_ridge(f, r, row_weight=w, precision=p),
-                        input_signature=[tf.TensorSpec(s, tf.float64) for s in spec.values()])
-    np.testing.assert_allclose(solve(*(values[k] for k in spec)), direct(**values)[0], rtol=1e-9, atol=1e-12)
+@pytest.mark.parametrize("width", [WIDTH, 33])
+def test_form_is_chosen_alike_when_the_shape_is_known_only_as_the_graph_runs(width):
+    spec = {"features": [None, None, width], "residual": [None, None], "row_weight": [None, None],
+            "precision": [width]}
+
+    def solve(*arguments):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            features, residual, weight, precision = arguments
+            found = solve_ridge(features, residual, row_weight=weight, precision=precision)
+            total = tf.reduce_sum(tf.sin(found))
+        return found, tape.gradient(total, arguments)
+
+    dynamic = tf.function(solve, input_signature=[tf.TensorSpec(s, tf.float64) for s in spec.values()])
+    for rows in (1, 6, 12, 32, 33, 40):
+        values = problem(rows, width=width)
+        found, gradients = dynamic(*(tf.constant(values[k]) for k in spec))
+        np.testing.assert_allclose(found, direct(**values)[0], rtol=1e-8, atol=1e-11)
+        for one, other in zip(gradients, solve(*(tf.constant(values[k]) for k in spec))[1], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
 
 
 def test_both_forms_agree_whatever_the_padding():

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 # Share of the trace, in roundings, below which eigenvalues of a factorised matrix must not lie.
 _ROUNDINGS = 128
+_FEW_COLUMNS = 16
 
 
 def solve_ridge(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor | None = None,
@@ -56,18 +57,18 @@ class Whitened(NamedTuple):
     """Rows F of a system in whitened coordinates, fit to be factorised."""
 
     rows: tf.Tensor  # [B, S, P], the sum of squares finite in each task
-    trace: tf.Tensor  # [B], that sum: the trace of the Gram matrix
+    trace: tf.Tensor  # [B, 1, 1], that sum: the trace of the Gram matrix
 
     def added(self, gram: tf.Tensor, *, growth: tf.Tensor | float = 1.0) -> tf.Tensor:
         """Adds the identity to a Gram matrix, or what more its factorisation needs where it is huge.
 
         Args:
           gram: `[B, N, N]`.
-          growth: bound of its trace over that of F, scalar or `[B]`.
+          growth: bound of its trace over that of F, scalar or `[B, 1, 1]`.
         """
         least = np.finfo(gram.dtype.as_numpy_dtype).eps * _ROUNDINGS
-        added = tf.maximum(least * growth * self.trace, 1.0)
-        return gram + tf.eye(tf.shape(gram)[-1], dtype=gram.dtype) * added[:, None, None]
+        size = gram.shape[-1] or tf.shape(gram)[-1]
+        return gram + tf.eye(size, dtype=gram.dtype) * tf.maximum(least * growth * self.trace, 1.0)
 
 
 def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
@@ -77,9 +78,9 @@ def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
 
 def in_range(rows: tf.Tensor) -> Whitened:
     """Sets F `[B, S, P]` to zero for tasks in which the sum of its squares, the Gram matrix's trace, is not finite."""
-    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=[1, 2])
+    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=[1, 2], keepdims=True)
     finite = tf.math.is_finite(trace)
-    return Whitened(tf.where(finite[:, None, None], rows, tf.zeros_like(rows)),
+    return Whitened(tf.where(finite, rows, tf.zeros_like(rows)),
                     tf.where(finite, trace, tf.zeros_like(trace)))
 
 
@@ -91,26 +92,44 @@ def solve_whitened(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
       target: `[B, S]`.
     """
     rows = whitened.rows
+    count, width = rows.shape[1], rows.shape[2]
+    if count is None and width > _FEW_COLUMNS:
+        return _solve_either(whitened, target)
+    if count is not None and count < width:
+        return matvec(rows, solve_spd(whitened.added(tf.linalg.matmul(rows, rows, transpose_b=True)), target),
+                      transpose=True)
+    gram = tf.linalg.matmul(rows, rows, transpose_a=True)
+    return solve_spd(whitened.added(gram), matvec(rows, target, transpose=True))
 
-    def primal():
-        gram = tf.linalg.matmul(rows, rows, transpose_a=True)
-        return solve_spd(whitened.added(gram), matvec(rows, target, transpose=True))
 
-    def dual():
-        gram = tf.linalg.matmul(rows, rows, transpose_b=True)
-        return matvec(rows, solve_spd(whitened.added(gram), target), transpose=True)
+def _solve_either(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
+    """`solve_whitened` where the number of rows is known only as the graph runs.
 
-    return smaller_form(rows, primal=primal, dual=dual)
+    A condition in the graph takes longer than the solve, so what differs between the forms is chosen by the order of a
+    transposition and by slices, one of each pair empty.
+    """
+    rows, width = whitened.rows, whitened.rows.shape[2]
+    dual = tf.shape(rows)[1] < width
+    if_dual, if_primal = tf.where(dual, width + tf.shape(rows)[1], 0), tf.where(dual, 0, width)
+    smaller = tf.transpose(rows, tf.where(dual, [0, 1, 2], [0, 2, 1]))
+    gram = tf.linalg.matmul(smaller, smaller, transpose_b=True)
+    right = tf.concat([target[:, :if_dual], matvec(rows, target, transpose=True)[:, :if_primal]], axis=1)
+    found = solve_spd(whitened.added(gram), right)
+    both = [matvec(smaller, found, transpose=True)[:, :if_dual], found[:, :if_primal]]
+    return tf.ensure_shape(tf.concat(both, axis=1), [None, width])
 
 
 def smaller_form(rows: tf.Tensor, *, primal: Callable[[], tf.Tensor], dual: Callable[[], tf.Tensor]) -> tf.Tensor:
     """Returns `dual()` where a task has fewer rows S than columns P, else `primal()`.
 
-    The choice is made when the graph is traced if the shape is known then, else when it runs.
+    The choice is made when the graph is traced if the shape is known then, else when it runs; but few columns are
+    factorised in less time than a condition takes.
     """
     count, width = rows.shape[1], rows.shape[2]
     if count is not None:
         return dual() if count < width else primal()
+    if width <= _FEW_COLUMNS:
+        return primal()
     return tf.cond(tf.shape(rows)[1] < width, dual, primal)
 
 

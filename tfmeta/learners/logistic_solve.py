@@ -69,7 +69,7 @@ def solve_logistic_whitened(whitened: Whitened, output: tf.Tensor, *, rows: Logi
     """
     features = whitened.rows
     # Curvatures are at most a quarter of the confidence.
-    largest = tf.reduce_max(rows.confidence, axis=1)
+    largest = tf.reduce_max(rows.confidence, axis=1)[:, None, None]
 
     def primal():
         z = tf.zeros_like(features[:, 0, :])

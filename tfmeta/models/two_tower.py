@@ -157,8 +157,9 @@ class TwoTower(MetaModel):
     def linear(self, user, item):
         if self.scope != "user_vector" or self.similarity != "dot":
             return super().linear(user, item)
-        features = tf.concat([item[..., :-1], tf.ones_like(item[..., :1])], axis=-1)
-        return features, item[..., -1] + tf.convert_to_tensor(self.offset)
+        # One in the place of the item's bias; two products with a row are cheaper than a slice and a join.
+        bias = tf.one_hot(self.vector_dim, self.vector_dim + 1, dtype=item.dtype)
+        return item * (1 - bias) + bias, item[..., -1] + tf.convert_to_tensor(self.offset)
 
     def linear_prior(self, user):
         return user

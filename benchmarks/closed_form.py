@@ -1,0 +1,214 @@
+"""What closed-form adaptation costs: beside NumPy and LAPACK on the same systems, and beside scoring in a SavedModel.
+
+    python -m benchmarks.closed_form [--out FILE]
+
+First, the weights of users from their encoded support sets: `Ridge.adapt` and `Bayesian.adapt` in a graph against the
+same arithmetic written by hand in NumPy, the systems solved by LAPACK (`gesv` in a batch or `posv` in a loop, whichever
+is faster here). Both must agree before anything is timed. Then `adapt_and_score` against `score` of an exported
+two-tower model on W1's features with 64 users and 100 candidates. Everything is called in this process, in turn, and
+the median counts; `*_best_ms` is the fastest tenth, which other work on the machine disturbs less.
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+from benchmarks.live_system import thread_environment
+from benchmarks.peers.worker import bind
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "closed_form.json"
+# (users, support rows): the dual form, more users of it, and the primal form of 33 weights.
+SETTINGS = ((64, 20), (256, 20), (64, 60))
+LEARNERS = ("ridge", "bayesian")
+
+
+def build(learner: str):
+    """Returns a recommender with a head of 33 weights."""
+    from benchmarks import w1
+    from tfmeta.models.recommender import build_recommender
+
+    return build_recommender(w1.feature_spec(), learner={"name": learner})
+
+
+def support_sets(*, users: int, support: int, width: int):
+    """Returns encoded users `[B, P]`, items `[B, S, P]`, targets `[B, S]` and lengths `[B]`, arrays."""
+    import numpy as np
+
+    rng = np.random.default_rng(8)
+    return (rng.normal(size=(users, width)).astype(np.float32) / 4,
+            rng.normal(size=(users, support, width)).astype(np.float32) / 4,
+            rng.normal(size=(users, support)).astype(np.float32),
+            rng.integers(support // 2, support + 1, users).astype(np.int32))
+
+
+def by_numpy(user, item, target, length, *, solver: str, covariance: bool):
+    """Returns the weights `[B, P]` and, for `covariance`, the posterior covariances `[B, P, P]`; unit precisions."""
+    import numpy as np
+
+    mask = np.arange(target.shape[1]) < length[:, None]
+    features = item.copy()
+    features[..., -1] = 1
+    residual = np.where(mask, target - np.matmul(features, user[..., None])[..., 0] - item[..., -1], 0)
+    features *= mask[..., None]
+    rows, width = features.shape[1:]
+    if covariance or width <= rows:
+        gram = features.transpose(0, 2, 1) @ features + np.eye(width, dtype=np.float32)
+        right = (features.transpose(0, 2, 1) @ residual[..., None])[..., 0]
+        if covariance:
+            inverse = np.linalg.inv(gram)
+            return user + (inverse @ right[..., None])[..., 0], inverse
+        return user + _solve(gram, right, solver), None
+    gram = features @ features.transpose(0, 2, 1) + np.eye(rows, dtype=np.float32)
+    return user + (features.transpose(0, 2, 1) @ _solve(gram, residual, solver)[..., None])[..., 0], None
+
+
+def _solve(matrices, right, solver):
+    import numpy as np
+    from scipy.linalg import lapack
+
+    if solver == "gesv":
+        return np.linalg.solve(matrices, right[..., None])[..., 0]
+    found = np.empty_like(right)
+    for index in range(len(right)):
+        found[index] = lapack.sposv(matrices[index], right[index], lower=1, overwrite_a=1)[1]
+    return found
+
+
+def by_tensorflow(learner):
+    """Returns a graph: encoded support sets -> the learner's fast weights, for any number of users and rows."""
+    import tensorflow as tf
+
+    from tfmeta.learners.task_tensors import Support
+
+    def adapt(user, item, target, length):
+        return learner.adapt(learner.init(user), Support(user=user, item=item, target=target, length=length))
+
+    width = learner.width
+    return tf.function(adapt, input_signature=[
+        tf.TensorSpec([None, width]), tf.TensorSpec([None, None, width]), tf.TensorSpec([None, None]),
+        tf.TensorSpec([None], tf.int32)])
+
+
+def check(name: str, ours: dict, peer: tuple) -> None:
+    """Raises ValueError unless both found the same weights and covariances."""
+    import numpy as np
+
+    pairs = [(ours["weights" if name == "ridge" else "mean"].numpy(), peer[0])]
+    if peer[1] is not None:
+        factor = ours["factor"].numpy().reshape(peer[1].shape)
+        pairs.append((factor @ factor.transpose(0, 2, 1), peer[1]))
+    for found, expected in pairs:
+        error = np.abs(found - expected).max()
+        if not error < 1e-4:
+            raise ValueError(f"{name}: the two solutions differ by {error}.")
+
+
+def alternate(calls: dict, *, repeats: int, bar) -> dict[str, list[float]]:
+    """Calls functions in turn; returns the seconds of each."""
+    seconds = {name: [] for name in calls}
+    for turn in range(repeats + 5):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            if turn >= 5:
+                seconds[name].append(time.perf_counter() - begin)
+        bar.update(1)
+    return seconds
+
+
+def best(seconds: list[float]) -> float:
+    """Returns the fastest tenth's slowest call."""
+    return sorted(seconds)[len(seconds) // 10]
+
+
+def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeats: int, bar) -> list[dict]:
+    """Measures one learner at one size."""
+    import tensorflow as tf
+
+    learner = build(name).learner
+    arrays = support_sets(users=users, support=support, width=learner.width)
+    tensors, graph = [tf.constant(a) for a in arrays], by_tensorflow(learner)
+    covariance = name == "bayesian"
+    peers = {solver: functools.partial(by_numpy, *arrays, solver=solver, covariance=covariance)
+             for solver in (("getri",) if covariance else ("gesv", "posv"))}
+    check(name, graph(*tensors), next(iter(peers.values()))())
+    key = "factor" if covariance else "weights"
+    seconds = alternate({"tfmeta": lambda: graph(*tensors)[key].numpy(), **peers}, repeats=repeats, bar=bar)
+    solver = min(peers, key=lambda s: statistics.median(seconds[s]))
+    where = {"learner": name, "users": users, "support": support, "weights": learner.width, "threads": threads}
+    rows = []
+    for system, values in (("tfmeta", seconds["tfmeta"]), (f"numpy_{solver}", seconds[solver])):
+        for metric, statistic in (("adapt_p50_ms", statistics.median), ("adapt_best_ms", best)):
+            rows.append({"workload": "closed_form", "system": system, "setting": where, "metric": metric,
+                         "value": round(1e3 * statistic(values), 4),
+                         "ratio_to_ours": round(statistic(values) / statistic(seconds["tfmeta"]), 4)})
+    return rows
+
+
+def serving_rows(name: str, *, users: int, support: int, query: int, threads: int, repeats: int, folder: str,
+                 bar) -> list[dict]:
+    """Measures the signatures of one exported learner."""
+    import tensorflow as tf
+
+    from benchmarks.serving_cost import catalogue, requests
+    from export.exporter import export_model
+
+    path = export_model(build(name), items=catalogue(), model_base=os.path.join(folder, name), support_bound=100,
+                        check=False)
+    loaded = tf.saved_model.load(path)
+    calls = {signature: (lambda s=signature, v=values: loaded.signatures[s](**v)["scores"].numpy())
+             for signature, values in requests(users=users, support=support, query=query).items()}
+    seconds = alternate(calls, repeats=repeats, bar=bar)
+    where = {"learner": name, "users": users, "support": support, "query": query, "threads": threads}
+    values = {}
+    for kind, statistic in (("p50", statistics.median), ("best", best)):
+        found = {signature: statistic(s) for signature, s in seconds.items()}
+        values |= {f"{signature}_{kind}_ms": 1e3 * value for signature, value in found.items()}
+        values["adapt_over_score" if kind == "p50" else "adapt_over_score_best"] = (
+            found["adapt_and_score"] / found["score"])
+    return [{"workload": "serving", "system": "tfmeta", "setting": where, "metric": metric, "value": round(value, 4),
+             "ratio_to_ours": 1.0} for metric, value in values.items()]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default=str(RESULTS), help="results file")
+    parser.add_argument("--repeats", type=int, default=200, help="calls of each function")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    bind(args.threads)
+    # Read by TensorFlow and the BLAS when they start.
+    os.environ.update(thread_environment(args.threads))
+    from tqdm import tqdm
+
+    from trainer.evaluation.environment import environment
+    from trainer.evaluation.results_file import write_json
+
+    rows = []
+    total = (len(LEARNERS) * (len(SETTINGS) + 1)) * (args.repeats + 5)
+    with (tqdm(total=total, unit="turn", file=sys.stderr, dynamic_ncols=True) as bar,
+          tempfile.TemporaryDirectory() as folder):
+        common = {"threads": args.threads, "repeats": args.repeats, "bar": bar}
+        for name in LEARNERS:
+            for users, support in SETTINGS:
+                bar.set_description(f"{name}: {users} users, {support} rows")
+                rows += adaptation_rows(name, users=users, support=support, **common)
+            bar.set_description(f"{name}: serving")
+            rows += serving_rows(name, users=64, support=20, query=100, folder=folder, **common)
+    write_json(args.out, environment={**environment(), "threads": args.threads}, rows=rows)
+    print(json.dumps({"results": args.out, "adapt_over_score": {
+        r["setting"]["learner"]: r["value"] for r in rows if r["metric"] == "adapt_over_score"},
+        "numpy_over_ours": {f"{r['setting']['learner']} {r['setting']['users']}x{r['setting']['support']}":
+                            r["ratio_to_ours"] for r in rows
+                            if r["metric"] == "adapt_p50_ms" and r["system"] != "tfmeta"}}))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,103 @@
+"""The ridge head against direct float64 solves."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from learner_cases import TWO_TOWER, scores, task_loss
+from recommender_cases import make_batch, make_spec, randomise
+
+from tfmeta.errors import ConfigError
+from tfmeta.learners.task_tensors import Support
+from tfmeta.models.recommender import build_recommender
+
+
+def build(unit="rating", model=None, **options):
+    return build_recommender(make_spec(unit), model={**TWO_TOWER, **(model or {})},
+                             learner={"name": "ridge", **options})
+
+
+@pytest.mark.parametrize("regularisation", ["per_dimension", "shared"])
+@pytest.mark.parametrize("rows", [2, 9])
+def test_weights_are_the_direct_solve_around_the_prior(float64, regularisation, rows):
+    built = build(regularisation=regularisation, initial_regularisation=0.3)
+    randomise(built, scale=0.4)
+    batch = make_batch(support=rows)
+    user = built.encode_user(batch.user, tasks=tf.constant(5))
+    item = built.encode_item(batch.support_item)
+    fast = built.adapt(user, support_item=item, support_label=batch.support_label,
+                       support_length=batch.support_length)
+    features, offset = (t.numpy() for t in built.model.linear(user, item))
+    target = built.to_target(batch.support_label).numpy()
+    precision = np.diag(np.broadcast_to(built.learner.precision().numpy(), features.shape[-1:]))
+    for task, n in enumerate(batch.support_length.numpy()):
+        phi, prior = features[task, :n], user.numpy()[task]
+        expected = prior + np.linalg.solve(phi.T @ phi + precision,
+                                           phi.T @ (target[task, :n] - phi @ prior - offset[task, :n]))
+        np.testing.assert_allclose(fast["weights"][task], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["rating", "click"])
+def test_meta_gradient_is_the_finite_difference(float64, unit):
+    built = build(unit, newton_steps=3)
+    randomise(built, seed=5)
+    batch = make_batch(unit=unit, seed=7)
+    loss = tf.function(lambda: tf.reduce_sum(task_loss(built, batch)))
+    with tf.GradientTape() as tape:
+        value = loss()
+    variables = built.trainable_variables
+    rng = np.random.default_rng(0)
+    for variable, gradient in zip(variables, tape.gradient(value, [v.value for v in variables]), strict=True):
+        direction, start = rng.normal(size=variable.shape), variable.numpy()
+        variable.assign(start + 1e-6 * direction)
+        above = loss().numpy()
+        variable.assign(start - 1e-6 * direction)
+        difference = (above - loss().numpy()) / 2e-6
+        variable.assign(start)
+        expected = (tf.convert_to_tensor(gradient).numpy() * direction).sum()
+        np.testing.assert_allclose(difference, expected, rtol=2e-4, atol=2e-6, err_msg=variable.path)
+
+
+def test_strong_regularisation_keeps_the_prior_and_weak_one_fits_the_support():
+    for strength, fits in ((1e6, False), (1e-4, True)):
+        built = build(initial_regularisation=strength)
+        batch = make_batch(support=3)._replace(support_length=tf.fill([5], 3))
+        adapted, base = scores(built, batch._replace(query_item=batch.support_item))
+        if fits:
+            np.testing.assert_allclose(adapted, batch.support_label, atol=0.05)
+        else:
+            np.testing.assert_allclose(adapted, base, atol=1e-4)
+
+
+def test_prediction_is_that_of_the_model_itself():
+    """The unadapted ridge recommender scores as any other learner on the same model."""
+    built = build()
+    randomise(built)
+    batch = make_batch()
+    plain = built.to_score(built.model((batch.user, batch.query_item)))
+    np.testing.assert_allclose(scores(built, batch)[1], plain, rtol=1e-5, atol=1e-5)
+    user = built.encode_user(batch.user, tasks=tf.constant(5))
+    item = built.encode_item(batch.query_item)
+    features, offset = built.model.linear(user, item)
+    np.testing.assert_allclose(built.model.linear_output(user, user, item),
+                               tf.linalg.matvec(features, user) + offset, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, np.inf, np.nan])
+def test_an_extreme_label_leaves_finite_weights(value):
+    built = build()
+    batch = make_batch()
+    user, item = built.encode_user(batch.user, tasks=tf.constant(5)), built.encode_item(batch.support_item)
+    target = batch.support_label.numpy()
+    target[:, 0] = value
+    fast = built.learner.adapt(built.learner.init(user), Support(user, item, tf.constant(target), tf.fill([5], 6)))
+    assert np.isfinite(fast["weights"]).all()
+
+
+@pytest.mark.parametrize("options,message", [
+    ({"initial_regularisation": 0.0}, "initial_regularisation"), ({"regularisation": "none"}, "regularisation"),
+    ({"newton_steps": 0}, "newton_steps"), ({"inner_loss": "pairwise"}, "inner_loss"),
+    ({"inner_loss": "binary_cross_entropy"}, "inner_loss"), ({"scope": "all"}, "linear in what adapts"),
+    ({"model": {"similarity": "cosine"}}, "linear in what adapts")])
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build(**options)
