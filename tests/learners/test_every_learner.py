@@ -15,6 +15,9 @@ from tfmeta.models.recommender import LEARNERS, Recommender
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 TASKS = 2000
+# Each learner's first case is trained in the fast suite, its further ones in the slow one.
+TRAINED = [pytest.param(case, id=case.id, marks=() if CASES[index - 1].name != case.name
+                        else pytest.mark.slow) for index, case in enumerate(CASES)]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda c: c.id)
@@ -202,6 +205,7 @@ def test_the_saved_model_scores_as_the_recommender(case, recommender, tmp_path):
     assert not served["status"].numpy().any()
 
 
+@pytest.mark.parametrize("case", TRAINED)
 def test_twenty_interactions_are_better_than_one(case):
     """Averaged over 2,000 tasks of a family with a known optimum, after a short meta-training."""
     family = Family(case.unit)
