@@ -6,7 +6,8 @@ First, the weights of users from their encoded support sets: `Ridge.adapt` and `
 same arithmetic written by hand in NumPy, the systems solved by LAPACK (`gesv` in a batch or `posv` in a loop, whichever
 is faster here). Both must agree before anything is timed. Then `adapt_and_score` against `score` of an exported
 two-tower model on W1's features with 64 users and 100 candidates. Everything is called in this process, in turn, and
-the median counts; `*_best_ms` is the fastest tenth, which other work on the machine disturbs less.
+the median counts. `*_best_ms` is the fastest tenth, which other work on the machine disturbs less, and `*_cpu_ms` the
+least processor time of all threads: a graph of many operations waits longer for busy processors than one thread does.
 """
 
 import argparse
@@ -109,22 +110,37 @@ def check(name: str, ours: dict, peer: tuple) -> None:
             raise ValueError(f"{name}: the two solutions differ by {error}.")
 
 
-def alternate(calls: dict, *, repeats: int, bar) -> dict[str, list[float]]:
-    """Calls functions in turn; returns the seconds of each."""
-    seconds = {name: [] for name in calls}
+Times = list[tuple[float, float]]  # seconds by the clock and of processor time, a pair a call
+
+
+def alternate(calls: dict, *, repeats: int, bar) -> dict[str, Times]:
+    """Calls functions in turn; returns the times of each."""
+    times = {name: [] for name in calls}
     for turn in range(repeats + 5):
         for name, call in calls.items():
-            begin = time.perf_counter()
+            processor, begin = time.process_time(), time.perf_counter()
             call()
+            clock, processor = time.perf_counter() - begin, time.process_time() - processor
             if turn >= 5:
-                seconds[name].append(time.perf_counter() - begin)
+                times[name].append((clock, processor))
         bar.update(1)
-    return seconds
+    return times
 
 
-def best(seconds: list[float]) -> float:
+def median(times: Times) -> float:
+    return statistics.median(clock for clock, _ in times)
+
+
+def best(times: Times) -> float:
     """Returns the fastest tenth's slowest call."""
-    return sorted(seconds)[len(seconds) // 10]
+    return sorted(clock for clock, _ in times)[len(times) // 10]
+
+
+def processor(times: Times) -> float:
+    return min(used for _, used in times)
+
+
+STATISTICS = {"p50": median, "best": best, "cpu": processor}
 
 
 def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeats: int, bar) -> list[dict]:
@@ -140,12 +156,12 @@ def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeat
     check(name, graph(*tensors), next(iter(peers.values()))())
     key = "factor" if covariance else "weights"
     seconds = alternate({"tfmeta": lambda: graph(*tensors)[key].numpy(), **peers}, repeats=repeats, bar=bar)
-    solver = min(peers, key=lambda s: statistics.median(seconds[s]))
+    solver = min(peers, key=lambda s: median(seconds[s]))
     where = {"learner": name, "users": users, "support": support, "weights": learner.width, "threads": threads}
     rows = []
     for system, values in (("tfmeta", seconds["tfmeta"]), (f"numpy_{solver}", seconds[solver])):
-        for metric, statistic in (("adapt_p50_ms", statistics.median), ("adapt_best_ms", best)):
-            rows.append({"workload": "closed_form", "system": system, "setting": where, "metric": metric,
+        for kind, statistic in STATISTICS.items():
+            rows.append({"workload": "closed_form", "system": system, "setting": where, "metric": f"adapt_{kind}_ms",
                          "value": round(1e3 * statistic(values), 4),
                          "ratio_to_ours": round(statistic(values) / statistic(seconds["tfmeta"]), 4)})
     return rows
@@ -167,10 +183,10 @@ def serving_rows(name: str, *, users: int, support: int, query: int, threads: in
     seconds = alternate(calls, repeats=repeats, bar=bar)
     where = {"learner": name, "users": users, "support": support, "query": query, "threads": threads}
     values = {}
-    for kind, statistic in (("p50", statistics.median), ("best", best)):
+    for kind, statistic in STATISTICS.items():
         found = {signature: statistic(s) for signature, s in seconds.items()}
         values |= {f"{signature}_{kind}_ms": 1e3 * value for signature, value in found.items()}
-        values["adapt_over_score" if kind == "p50" else "adapt_over_score_best"] = (
+        values["adapt_over_score" + ("" if kind == "p50" else f"_{kind}")] = (
             found["adapt_and_score"] / found["score"])
     return [{"workload": "serving", "system": "tfmeta", "setting": where, "metric": metric, "value": round(value, 4),
              "ratio_to_ours": 1.0} for metric, value in values.items()]
