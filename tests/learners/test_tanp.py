@@ -30,12 +30,9 @@ class ByHand:
         return np.stack(found)
 
     def latent(self, rows):
-        items = self.w["tanp/bilinear"].shape[1]
-        r = sum(np.concatenate([dense(self.w, "tanp_encoder", x, layers=2), x[-items:]]) for x in rows)
-        r = r / (len(rows) + self.tau[0])
+        r = sum(dense(self.w, "tanp_encoder", x, layers=2) for x in rows) / (len(rows) + self.tau[0])
         hidden = relu(dense(self.w, "tanp_latent_hidden", r))
-        mean = dense(self.w, "tanp_latent_mean", np.concatenate([hidden, r]))
-        return mean, dense(self.w, "tanp_latent_deviation", hidden) - 2.0
+        return dense(self.w, "tanp_latent_mean", hidden), dense(self.w, "tanp_latent_deviation", hidden) - 2.0
 
     def identity(self, rows):
         return sum(dense(self.w, "tanp_identity", x, layers=2) for x in rows) / (len(rows) + self.tau[1])

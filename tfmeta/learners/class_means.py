@@ -52,8 +52,10 @@ class ClassMeans(keras.layers.Layer):
             initializer=keras.initializers.Constant(math.log(shrinkage))) if shrinkage else None
         self.built = True
 
-    def call(self, values: tf.Tensor, support: Support) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns R `[B, classes, D]` and share `[B, classes]`.
+    def summarise(self, values: tf.Tensor, support: Support) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns R `[B, classes, D]` and share `[B, classes]`, in the dtype of the values.
+
+        A method of its own name, because Keras would cast the targets to a compute dtype that cannot tell labels apart.
 
         Args:
           values: F(v_j), `[B, S, D]`; padding holds anything finite.

@@ -69,7 +69,7 @@ class LWA(Learner):
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
         features, _ = self.model.linear(support.user, support.item)
-        means, shares = self.means(features, support)
+        means, shares = self.means.summarise(features, support)
         weights = fast["weights"] + tf.reduce_sum(tf.convert_to_tensor(self.factors) * means, axis=1)
         bias = fast["bias"]
         if self.bias_factors is not None:

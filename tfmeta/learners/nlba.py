@@ -78,7 +78,8 @@ class NLBA(Learner):
         item = support.item
         if self.item_norm is not None:
             item = tf.cast(self.item_norm(item), self.variable_dtype)
-        means, shares = self.means(tf.concat([item, tf.ones_like(support.target)[..., None]], axis=-1), support)
+        counted = tf.concat([item, tf.ones_like(support.target)[..., None]], axis=-1)
+        means, shares = self.means.summarise(counted, support)
         return tf.concat([means, shares[..., None]], axis=-1)
 
     def predict(self, fast: Fast, query: Query) -> Prediction:

@@ -53,8 +53,7 @@ class TaNP(Learner):
     Deviations: the decoder's output is added to the unadapted model's, and a row also carries by how much its label
     exceeds that model's expectation, e_j, and e_j v_j, so that h and m see taste rather than an item's quality; beside
     the decoder's last layer the output has a bilinear term v . B z, since a network of concatenated inputs hardly
-    learns products, r ends with the mean of e_j v_j and W_mu reads [r', r], so that the mean row's pull has a linear
-    way to the output; items and the decoder's layers are normalised; gamma starts at 1 instead of 0; means are sums
+    learns products; items and the decoder's layers are normalised; gamma starts at 1 instead of 0; means are sums
     divided by n + tau with a learned tau, so that an empty support has a place (r = t = 0) and a short one says less;
     the log deviation has an offset and a bound. The latent's noise in training comes from a stateless generator keyed
     by the share of outer steps done, since a learner is a pure function: a step that is repeated draws the same noise.
@@ -113,8 +112,8 @@ class TaNP(Learner):
         self.item_norm.build((None, None, item))
         self.encoder = dense("encoder", (units, units), user + 2 * item + 2)
         self.identity = dense("identity", (units, units), user + 2 * item + 2)
-        self.latent_hidden = dense("latent_hidden", (units,), units + item)
-        self.latent_mean = dense("latent_mean", (latent_dim,), 2 * units + item)
+        self.latent_hidden = dense("latent_hidden", (units,), units)
+        self.latent_mean = dense("latent_mean", (latent_dim,), units)
         self.latent_deviation = dense("latent_deviation", (latent_dim,), units)
         self.pool = self.add_weight(name="pool", shape=(clusters, units),
                                     initializer=seeds.glorot(model.seed, f"{name}_pool"))
@@ -134,14 +133,13 @@ class TaNP(Learner):
         self.built = True
 
     def init(self, user: tf.Tensor) -> Fast:
-        tasks, units = tf.shape(user)[0], self.pool.shape[1]
-        mean = tf.zeros([tasks, units + self.bilinear.shape[1]], self.variable_dtype)
-        return self._fast(self.latent(mean).mean, task=tf.zeros([tasks, units], self.variable_dtype))
+        nothing = tf.zeros([tf.shape(user)[0], self.pool.shape[1]], self.variable_dtype)
+        return self._fast(self.latent(nothing).mean, task=nothing)
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
         del fast  # What it says of the user, the support's encoded user says too.
         rows = self._rows(support.user, support.item, support.target)
-        latent = self.latent(self._mean(0, self._encode(rows, support.length), support.length))
+        latent = self.latent(self._mean(0, self._sum(self.encoder, rows, support.length), support.length))
         return self._fast(latent.mean, task=self._task(rows, support.length))
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
@@ -161,9 +159,9 @@ class TaNP(Learner):
         clean = tf.where(mask, target, tf.zeros_like(target))
         item = tf.where(mask[..., None], query.item, tf.zeros_like(query.item))
         rows = self._rows(support.user, support.item, support.target)
-        total = self._encode(rows, support.length)
+        total = self._sum(self.encoder, rows, support.length)
         prior = self.latent(self._mean(0, total, support.length))
-        total += self._encode(self._rows(query.user, item, clean), length)
+        total += self._sum(self.encoder, self._rows(query.user, item, clean), length)
         posterior = self.latent(self._mean(0, total, support.length + length))
         task = self._task(rows, support.length)
 
@@ -177,11 +175,10 @@ class TaNP(Learner):
         return loss + self._cluster_weight * clustering_loss(self.assignment(task))
 
     def latent(self, mean: tf.Tensor) -> Latent:
-        """Returns q(z) for the mean representation r, `[B, units + Di]`."""
-        mean = mean[:, None, :]
-        hidden = tf.nn.relu(run_dense(self.latent_hidden, mean))
+        """Returns q(z) for the mean representation r, `[B, units]`."""
+        hidden = tf.nn.relu(run_dense(self.latent_hidden, mean[:, None, :]))
         log_deviation = _LOG_DEVIATION + run_dense(self.latent_deviation, hidden)[:, 0, :]
-        return Latent(mean=run_dense(self.latent_mean, hidden, mean)[:, 0, :],
+        return Latent(mean=run_dense(self.latent_mean, hidden)[:, 0, :],
                       log_deviation=tf.clip_by_value(log_deviation, -_LOG_BOUND, _LOG_BOUND))
 
     def assignment(self, task: tf.Tensor) -> tf.Tensor:
@@ -207,15 +204,15 @@ class TaNP(Learner):
         return {"latent": latent, "film_scale": 1.0 + scale, "film_shift": shift}
 
     def _task(self, rows, length) -> tf.Tensor:
-        return self._mean(1, sum_rows(run_dense(self.identity, *rows), length), length)
+        return self._mean(1, self._sum(self.identity, rows, length), length)
 
     def _mean(self, which: int, total: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         return damped_mean(total, tf.cast(length, total.dtype),
                            tf.exp(tf.convert_to_tensor(self.log_shrinkage))[which])
 
-    def _encode(self, rows, length) -> tf.Tensor:
-        """Sums the rows' representations, their pull e_j v_j last: `[B, units + Di]`."""
-        return tf.concat([sum_rows(run_dense(self.encoder, *rows), length), sum_rows(rows[-1], length)], axis=-1)
+    @staticmethod
+    def _sum(stack: FastDenseStack, rows, length) -> tf.Tensor:
+        return sum_rows(run_dense(stack, *rows), length)
 
     def _rows(self, user, item, target) -> tuple[tf.Tensor, ...]:
         label = label_columns(target, self._base(user, item), unit=self.model.feature_spec.label.unit)
