@@ -85,11 +85,11 @@ class FastDenseStack(keras.layers.Layer):
     def _run(self, parts: Parts, fast: Fast, layers: range, *, constant: bool = True,
              record: DenseRecord | None = None, adjust: Adjust | None = None) -> tf.Tensor:
         """Applies some layers, the last one of them without activation."""
-        slow = self.initial_fast()
         for index in layers:
             name = f"{self.name}_{index}"
             adapts = f"{name}_kernel" in fast
-            kernel, bias = ((fast if adapts else slow)[f"{name}_{part}"] for part in ("kernel", "bias"))
+            weights = fast if adapts else self.initial_fast(slice(index, index + 1))
+            kernel, bias = weights[f"{name}_kernel"], weights[f"{name}_bias"]
             parts = tuple(tf.cast(p, self.compute_dtype) for p in parts)
             kept = record if constant else None
             output = self._product(name, parts, kernel, kept) + self._bias(bias)
