@@ -1,6 +1,7 @@
 """A two-tower model trained through TensorFlow Recommenders."""
 
 import dataclasses
+import itertools
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,7 +23,7 @@ class TwoTowerTFRS(Baseline):
     """User and item towers joined by a dot product, trained on `tfrs.tasks.Ranking` or `Retrieval`.
 
         u = tower(user features) + sum_j w_j h_j / (n + damping),    j in the support
-        v_i = tower(item features) + id embedding,    h_j = A v_j + second id embedding,    score = u . v_i + biases
+        v_i = tower(item features) + id embedding,    h_j = A v_j + a + second id embedding,    score = u . v_i + biases
 
     The user side reads features and the mean of the support's item embeddings (Covington, Adams and Sargin, "Deep
     Neural Networks for YouTube Recommendations", RecSys 2016, section 3.2), so a new user is scored without training;
@@ -38,12 +39,15 @@ class TwoTowerTFRS(Baseline):
 
     Attributes:
       vector_dim, embedding_dim, units: widths of vectors, feature embeddings and hidden layers.
-      epochs: passes over the users; for implicit feedback over eight items of each.
+      epochs: passes over the users; for implicit feedback over four items of each.
       learning_rate, weight_decay: of AdamW, the rate with cosine decay.
       item_id_dropout: probability of hiding an item's id in a step.
+      user_dropout: probability of hiding a user's features in a step: they can all but name a user, and the support
+        is to speak.
       damping: of the mean of the support, in interactions.
       support: most support items in training.
-      retrieval_weight: see above; ignored for implicit feedback.
+      retrieval_weight: see above; ignored for implicit feedback. On MovieLens-1M's validation users `Ranking` alone is
+        better: 0.1 took the item-cold MAE from .796 to .820, so 0 is the default and is not searched.
       batch_rows: (user, item) pairs in a step.
       seed: of initial values and draws.
     """
@@ -51,12 +55,13 @@ class TwoTowerTFRS(Baseline):
     vector_dim: int = 32
     embedding_dim: int = 16
     units: int = 64
-    epochs: int = 30
+    epochs: int = 20
     learning_rate: float = 3e-3
-    weight_decay: float = 0.01
+    weight_decay: float = 0.3
     item_id_dropout: float = 0.2
+    user_dropout: float = 0.5
     damping: float = 3.0
-    support: int = 50
+    support: int = 80
     retrieval_weight: float = 0.0
     batch_rows: int = 640
     seed: int = 0
@@ -66,13 +71,13 @@ class TwoTowerTFRS(Baseline):
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:
-        return [{"learning_rate": r, "weight_decay": w, "epochs": e, "retrieval_weight": t}
-                for e, t in ((15, 0.0), (30, 0.0), (30, 0.1)) for r in (1e-3, 3e-3) for w in (0.01, 0.1)]
+        return [{"epochs": e, "weight_decay": w, "item_id_dropout": d}
+                for e, w, d in itertools.product((10, 20, 40), (0.1, 0.5), (0.2, 0.4))]
 
     def fit(self, prepared: PreparedData) -> Self:
         self._require_positive("vector_dim", "embedding_dim", "units", "epochs", "support", "batch_rows", minimum=1)
         self._require_positive("learning_rate", minimum=1e-9)
-        self._require_positive("weight_decay", "item_id_dropout", "damping", "retrieval_weight")
+        self._require_positive("weight_decay", "item_id_dropout", "user_dropout", "damping", "retrieval_weight")
         import_tfrs()
         from tfmeta.baselines.two_tower_training import train_two_tower
 

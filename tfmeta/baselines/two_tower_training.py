@@ -15,7 +15,7 @@ from tfmeta.models.layers import seeds
 from tfmeta.models.two_tower import TwoTower
 
 # Passes of implicit feedback per epoch: each takes one item of a user.
-_IMPLICIT_PASSES = 8
+_IMPLICIT_PASSES = 4
 _ITEMS = 8192
 # Keeps these draws apart from the sampler's.
 _STREAM = 1009
@@ -61,7 +61,7 @@ def _sampler(config, prepared: PreparedData) -> TaskSampler:
     query = int(np.clip(np.median(np.diff(offsets)) // 3, 1, config.query_size))
     sizes = TaskSamplerConfig(
         query_size=query, min_interactions=query + 1, max_interactions=query + max(config.support, 1),
-        support_size=(0, config.support), meta_batch_size=max(1, config.batch_rows // query))
+        support_size=(0, config.support), meta_batch_size=max(1, config.batch_rows // query), task_weighting="sqrt")
     return TaskSampler(prepared.train, config=sizes, label=config.label, seed=config.seed)
 
 
@@ -75,7 +75,7 @@ class _Towers:
         self._tables = FeatureTables.from_prepared(prepared)
         self._model = TwoTower(spec, scope="user_vector", seed=config.seed, embedding_dim=config.embedding_dim,
                                vector_dim=config.vector_dim, user_units=(config.units,), item_units=(config.units,))
-        self._history = keras.layers.Dense(width, use_bias=False, name="history",
+        self._history = keras.layers.Dense(width, name="history",
                                            kernel_initializer=seeds.glorot(config.seed, "history"))
         self._history.build((None, width))
         self._history_ids = ItemIdEmbedding(spec.item_id, width=width, seed=config.seed + 1)
@@ -105,7 +105,9 @@ class _Towers:
         weight = tf.where(mask, weight, 0.0)
         total = tf.reduce_sum(weight[..., None] * tf.gather(history, in_support), axis=1)
         count = tf.cast(batch.support_length, total.dtype)[:, None]
-        user = self._model.encode_user(self._tables.user(batch.user_row), tasks=tf.shape(batch.user_row)[0])
+        draw = tf.random.stateless_uniform(tf.shape(batch.user_row), [self._config.seed + _STREAM + 1, step],
+                                           alg="philox")
+        user = self._encode_user(batch.user_row, hidden=draw < self._config.user_dropout)
         user += tf.math.divide_no_nan(total, count + self._config.damping)
         user = tf.repeat(_with_one(user), tf.shape(rows[1])[1], axis=0)
         item = _for_user(tf.gather(item, tf.reshape(in_query, [-1])))
@@ -125,7 +127,7 @@ class _Towers:
     def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the users' and items' vectors and what a support item adds to a user's."""
         users = np.arange(self._tables.num_users, dtype=np.int32)
-        user = np.concatenate([self._model.encode_user(self._tables.user(r), tasks=tf.size(r)).numpy()
+        user = np.concatenate([self._encode_user(tf.constant(r), hidden=tf.zeros(len(r), tf.bool)).numpy()
                                for r in np.split(users, range(_ITEMS, len(users), _ITEMS))])
         items = np.arange(self._tables.num_items + 1, dtype=np.int32)
         item, history = (np.concatenate(parts) for parts in zip(*(
@@ -138,6 +140,12 @@ class _Towers:
     @property
     def _offset(self) -> tf.Tensor:
         return tf.convert_to_tensor(self._model.offset)
+
+    def _encode_user(self, rows: tf.Tensor, *, hidden: tf.Tensor) -> tf.Tensor:
+        """Returns `[B, D + 1]`; transformed features are 0 where they are missing."""
+        features = {name: tf.where(tf.reshape(hidden, [-1] + [1] * (value.shape.rank - 1)), tf.zeros_like(value), value)
+                    for name, value in self._tables.user(rows).items()}
+        return self._model.encode_user(features, tasks=tf.size(rows))
 
     def _encode(self, rows: tf.Tensor, *, hidden: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns item vectors with their bias and history vectors, both `[N, D + 1]`."""
