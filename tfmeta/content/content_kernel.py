@@ -1,0 +1,95 @@
+"""Similarity of items in one content feature."""
+
+import dataclasses
+import re
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from tfmeta.data.feature import Feature
+
+_WORD = re.compile(r"[^\W_]{2,}")
+# Width of the bell for numbers, in standard deviations of the fitted items.
+_BANDWIDTH = 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class ContentKernel:
+    """A positive semi-definite similarity, 1 on average between a fitted item and itself.
+
+    Categories, lists and texts are vectors of their values weighted by rarity (TF-IDF with counts of 0 and 1; texts
+    are brought to length 1, because a long plot is no more similar to everything), vectors are brought to length 1,
+    and their similarity is the inner product. Numbers are compared by a Gaussian bell. Missing values are similar to
+    nothing.
+
+    Attributes:
+      feature: which column.
+      weight: value -> its weight, for categories, lists and texts.
+      column: value -> its column.
+      scale: factor of the vectors; for numbers the bell's width in raw units.
+    """
+
+    feature: Feature
+    weight: dict[str | int, float]
+    column: dict[str | int, int]
+    scale: float
+
+    @classmethod
+    def fit(cls, values: pd.Series, *, feature: Feature) -> Self:
+        """Fits vocabulary and scale.
+
+        Args:
+          values: raw values of the fitted items.
+          feature: their feature.
+        """
+        if feature.kind == "numeric":
+            deviation = float(np.nanstd(values.to_numpy(np.float64))) if values.notna().any() else 0.0
+            return cls(feature, {}, {}, _BANDWIDTH * deviation or 1.0)
+        if feature.kind == "dense_vector":
+            return cls(feature, {}, {}, 1.0)
+        counts = pd.Series([v for cell in values for v in _values(cell, feature)], dtype=object).value_counts()
+        # A value of one item alone says nothing of any other.
+        counts = counts[counts >= 2].sort_index()
+        weight = dict(zip(counts.index, np.log((1 + len(values)) / (1 + counts.to_numpy())) + 1, strict=True))
+        kernel = cls(feature, weight, {v: i for i, v in enumerate(weight)}, 1.0)
+        mean = kernel.encode(values).power(2).sum() / max(1, len(values))
+        return dataclasses.replace(kernel, scale=1.0 / np.sqrt(mean) if mean > 0 else 1.0)
+
+    def encode(self, values: pd.Series) -> scipy.sparse.csr_matrix | np.ndarray:
+        """Returns what `between` compares: `[N, V]` sparse or `[N, D]`."""
+        if self.feature.kind == "numeric":
+            return values.to_numpy(np.float64)[:, None] / self.scale
+        if self.feature.kind == "dense_vector":
+            rows = np.nan_to_num(np.stack(values.to_list()).astype(np.float64))
+            return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        cells = [[v for v in _values(cell, self.feature) if v in self.column] for cell in values]
+        flat = [v for cell in cells for v in cell]
+        indptr = np.append(0, np.cumsum([len(cell) for cell in cells]))
+        matrix = scipy.sparse.csr_matrix(
+            ([self.scale * self.weight[v] for v in flat], [self.column[v] for v in flat], indptr),
+            shape=(len(cells), len(self.column)), dtype=np.float64)
+        if self.feature.kind == "text":
+            norm = np.sqrt(np.asarray(matrix.power(2).sum(axis=1)).ravel())
+            matrix = scipy.sparse.diags(1 / np.maximum(norm, 1e-12)) @ matrix
+        return matrix
+
+    def between(self, left, right) -> np.ndarray:
+        """Returns the similarities `[N, M]` float64 of two encoded sets of items."""
+        if self.feature.kind == "numeric":
+            known = np.isfinite(left) & np.isfinite(right.T)
+            return np.where(known, np.exp(-0.5 * np.square(np.where(known, left - right.T, 0.0))), 0.0)
+        product = left @ right.T
+        return product.toarray() if scipy.sparse.issparse(product) else product
+
+
+def _values(cell, feature: Feature) -> list:
+    """Returns the distinct values of one cell, in order."""
+    if feature.kind == "text":
+        found = _WORD.findall(str(cell).lower()) if isinstance(cell, str) else []
+    elif feature.kind == "multi_categorical":
+        found = [] if cell is None or np.isscalar(cell) else list(cell)
+    else:
+        found = [] if cell == feature.missing or pd.isna(cell) else [cell]
+    return list(dict.fromkeys(found))
