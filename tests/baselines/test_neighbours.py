@@ -201,6 +201,7 @@ def test_baselines_by_unit():
     assert {"popularity", "random", "als_implicit", "item_knn_implicit"} <= set(baselines_for("weight"))
     assert not {"als_fold_in", "item_knn", "damped_bias"} & set(baselines_for("weight"))
     assert all("two_tower_tfrs" not in baselines_for(unit) for unit in ("rating", "click", "weight"))
+    assert all("two_tower_tfrs" in baselines_for(unit, all_of_them=True) for unit in ("rating", "click", "weight"))
     assert set(BASELINES) == {n for u in ("rating", "click", "weight") for n in baselines_for(u)} | {"two_tower_tfrs"}
 
 

@@ -24,9 +24,14 @@ BASELINES: dict[str, type[Baseline]] = {cls.name: cls for cls in (
 __all__ = ["BASELINES", "Baseline", "baselines_for", "build_baseline"]
 
 
-def baselines_for(unit: str) -> tuple[str, ...]:
-    """Returns the names of the baselines that an evaluation of labels of that unit has by default."""
-    return tuple(name for name, cls in BASELINES.items() if unit in cls.made_for and cls.by_default)
+def baselines_for(unit: str, *, all_of_them: bool = False) -> tuple[str, ...]:
+    """Returns the names of the baselines that are made for labels of that unit.
+
+    Args:
+      unit: of the label.
+      all_of_them: also those that an evaluation has only by name, because they take minutes or need an extra.
+    """
+    return tuple(name for name, cls in BASELINES.items() if unit in cls.made_for and (cls.by_default or all_of_them))
 
 
 def build_baseline(name: str, **params) -> Baseline:

@@ -21,6 +21,10 @@ def solve_rows(weight: scipy.sparse.csr_matrix, target: scipy.sparse.csr_matrix,
       `[R, f]` float64 coefficients; zeros for a row without targets.
     """
     width = table.shape[1]
+    # Of large tables many columns are in no row.
+    used = np.unique(np.concatenate([weight.indices, target.indices]))
+    if len(used) < len(table):
+        weight, target, table = weight[:, used], target[:, used], table[used]
     # Normal matrices are symmetric: only the upper triangles are summed.
     upper = np.triu_indices(width)
     outer = table[:, upper[0]] * table[:, upper[1]]

@@ -11,6 +11,14 @@ from tfmeta.errors import ConfigError
 _SWITCH = "TF_USE_LEGACY_KERAS"
 
 
+def require_tfrs() -> None:
+    """Raises ConfigError if a package is absent; imports nothing."""
+    for name in ("tensorflow_recommenders", "tf_keras"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"Baseline 'two_tower_tfrs' requires the package {name.replace('_', '-')}, which is not "
+                              "installed: pip install 'tfmeta[tfrs]'.")
+
+
 def import_tfrs() -> types.ModuleType:
     """Returns `tensorflow_recommenders`, imported on the first call.
 
@@ -24,10 +32,7 @@ def import_tfrs() -> types.ModuleType:
     """
     if "tensorflow_recommenders" in sys.modules:
         return sys.modules["tensorflow_recommenders"]
-    for name in ("tensorflow_recommenders", "tf_keras"):
-        if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"Baseline 'two_tower_tfrs' requires the package {name.replace('_', '-')}, which is not "
-                              "installed: pip install 'tfmeta[tfrs]'.")
+    require_tfrs()
     previous = os.environ.get(_SWITCH)
     os.environ[_SWITCH] = "1"
     try:

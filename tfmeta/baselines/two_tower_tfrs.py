@@ -9,7 +9,7 @@ import numpy as np
 from tfmeta.baselines.baseline import Baseline
 from tfmeta.baselines.biases import Biases
 from tfmeta.baselines.positives import support_positives
-from tfmeta.baselines.tfrs_bridge import import_tfrs
+from tfmeta.baselines.tfrs_bridge import import_tfrs, require_tfrs
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.task_set import TaskSet
 
@@ -68,6 +68,10 @@ class TwoTowerTFRS(Baseline):
 
     name: ClassVar[str] = "two_tower_tfrs"
     by_default: ClassVar[bool] = False
+
+    def __post_init__(self):
+        # Said before anything is trained.
+        require_tfrs()
 
     @classmethod
     def grid(cls) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ def build_systems(suite: str, *, learners: Sequence[str] | None = None, referenc
     if learners is None:
         learners = [name for name in known if roles[name] == "learner"]
     if references is None:
-        references = [*baselines_for(unit), *trained]
+        references = [*baselines_for(unit, all_of_them=True), *trained]
     for name in learners:
         if name.partition("@")[0] not in known:
             raise ConfigError(f"Unknown learner '{name}'.{suggest(name, known)}")
