@@ -12,7 +12,7 @@ from tfmeta import cli
 HEAVY = ("tensorflow", "keras", "matplotlib", "optuna", "pandas", "grpc")
 # Modules whose purpose is a TensorFlow graph or data pipeline.
 TENSORFLOW_DATA = {"build_task_sampler", "feature_tables", "feature_transform", "random_order",
-                   "streaming_task_sampler", "task_batch", "task_draw", "task_sampler"}
+                   "streaming_task_sampler", "task_batch", "task_draw", "task_sampler", "two_tower_training"}
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
