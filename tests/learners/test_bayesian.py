@@ -69,8 +69,9 @@ def test_one_support_after_the_other_is_both_at_once(float64, covariance):
     for part in (slice(0, 2), slice(2, 8), slice(8, 9)):
         split = learner.adapt(split, Support(support.user, support.item[:, part], support.target[:, part],
                                              tf.fill([5], part.stop - part.start)))
-    for one, other in zip(learner.predict(whole, query), learner.predict(split, query), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    once, piecewise = learner.predict(whole, query), learner.predict(split, query)
+    np.testing.assert_allclose(once.output, piecewise.output, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(once.variance, piecewise.variance, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("unit", ["rating", "click"])
@@ -169,8 +170,8 @@ def test_variance_is_calibrated_and_worth_more_than_a_constant_one():
         batch = family.draw(1000, np.random.default_rng(5), length=length)
         support, query = tasks(built, batch)
         learner = built.learner
-        mean, variance = (t.numpy().astype(np.float64) for t in learner.predict(
-            learner.adapt(learner.init(support.user), support), query))
+        prediction = learner.predict(learner.adapt(learner.init(support.user), support), query)
+        mean, variance = (t.numpy().astype(np.float64) for t in (prediction.output, prediction.variance))
         error = built.to_target(batch.query_label).numpy() - mean
         scaled.append(np.square(error) / variance)
         # The best constant variance in hindsight, of all predictions with that support size.
