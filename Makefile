@@ -21,7 +21,7 @@ ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow lint ml1m ml1m-tune source bench bench-gpu bench-peers-env lock env clean distclean
+.PHONY: help demo test test-slow lint ml1m ml1m-tune source bench bench-smoke bench-gpu bench-peers-env lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -83,6 +83,9 @@ bench-peers-env: $(BENCH_STAMP) ## the environment of the peers in .venv-bench: 
 $(BENCH_STAMP): $(STAMP) requirements/bench.txt requirements/bench_environment.sh
 	@requirements/bench_environment.sh "$(BENCH_VENV)" "$(BIN)/python"
 	@touch $@
+
+bench-smoke: $(STAMP) ## every learner on small synthetic data: its loss falls and adaptation helps (under 3 minutes)
+	@$(BIN)/python -m benchmarks.bench_smoke $(ARGS) </dev/null
 
 lint: $(STAMP) ## ruff
 	@$(BIN)/ruff check .

@@ -75,6 +75,11 @@ def load_spaces(suite: str) -> dict[str, Any]:
     return deep_merge(common, own)
 
 
+def learner_names(suite: str) -> list[str]:
+    """Returns every learner of the registry and of the suite's spaces, references that are trained likewise."""
+    return _learner_names(load_spaces(suite))
+
+
 def _learner_names(spaces: dict[str, Any]) -> list[str]:
     from tfmeta.models.recommender import LEARNERS
 
