@@ -147,6 +147,8 @@ class TrainConfig:
       epochs: at most that many; exactly that many where there are no validation tasks.
       item_id_dropout: probability that an item's id is hidden in a task, in support and query alike, so that
         the model learns to do with content alone.
+      item_id_dropout_spread: share of tasks in which that probability is drawn uniformly from [0, 1] instead, so that
+        every mixture of known and new items occurs.
       precision: `float32`, or `mixed_bfloat16` (computation in bfloat16, variables in float32).
       early_stopping: None trains all epochs and keeps the last weights.
       validation, checkpoint, tensorboard: see the sections.
@@ -163,6 +165,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     epochs: int = 20
     item_id_dropout: float = 0.0
+    item_id_dropout_spread: float = 0.0
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -177,6 +180,8 @@ class TrainConfig:
         require(0 <= self.seed < 2**31, "seed", "an integer in [0, 2^31)", self.seed)
         require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         require(0 <= self.item_id_dropout < 1, "item_id_dropout", "a probability in [0, 1)", self.item_id_dropout)
+        require(0 <= self.item_id_dropout_spread <= 1, "item_id_dropout_spread", "a share from 0 to 1",
+                self.item_id_dropout_spread)
 
 
 def load_config(source: str | dict | None = None, *, overrides: list[str] | None = None) -> TrainConfig:

@@ -5,7 +5,7 @@ import tensorflow as tf
 _LOW = 0xFFFFFFFF
 
 
-def item_id_dropout(rows: tf.Tensor, ids: tf.Tensor, *, rate: float, key: tf.Tensor) -> tf.Tensor:
+def item_id_dropout(rows: tf.Tensor, ids: tf.Tensor, *, rate: float | tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Replaces ids by 0 (missing) with probability `rate`, the same in every place of one (task, item).
 
     Whether an item is hidden is a hash of its task's key and its row, so that support and query agree and nothing
@@ -14,7 +14,7 @@ def item_id_dropout(rows: tf.Tensor, ids: tf.Tensor, *, rate: float, key: tf.Ten
     Args:
       rows: `[B, N]` int32 item rows.
       ids: `[B, N]` int32 transformed item ids.
-      rate: probability in [0, 1).
+      rate: probability in [0, 1], or one a task, `[B]` float32.
       key: `[B]` int32, one random number per task, from `task_keys`.
 
     Returns:
@@ -22,7 +22,26 @@ def item_id_dropout(rows: tf.Tensor, ids: tf.Tensor, *, rate: float, key: tf.Ten
     """
     mixed = _mix(tf.cast(rows, tf.int64) & _LOW)
     mixed = _mix(mixed ^ (tf.cast(key, tf.int64)[:, None] & _LOW))
-    return tf.where(mixed < int(rate * 2**32), tf.zeros_like(ids), ids)
+    bound = tf.cast(tf.cast(rate, tf.float64) * 2**32, tf.int64)
+    return tf.where(mixed < (bound[:, None] if bound.shape.rank else bound), tf.zeros_like(ids), ids)
+
+
+def dropout_rates(keys: tf.Tensor, *, rate: float, spread: float) -> float | tf.Tensor:
+    """Returns the probability of hiding an id, one a task `[B]` float32, or `rate` where `spread` is 0.
+
+    A share `spread` of the tasks gets a probability drawn uniformly from [0, 1] instead of `rate`: tasks in which few
+    items, most or nearly all are new. The draw is a hash of the task's key.
+
+    Args:
+      keys: `[B]` int32, from `task_keys`.
+      rate: probability in the other tasks.
+      spread: share of tasks.
+    """
+    if not spread:
+        return rate
+    first, second = (tf.cast(_mix((tf.cast(keys, tf.int64) ^ salt) & _LOW), tf.float64) / 2.0**32
+                     for salt in (0x51ED270B, 0x2545F491))
+    return tf.cast(tf.where(first < spread, second, tf.cast(rate, tf.float64)), tf.float32)
 
 
 def task_keys(count: tf.Tensor, *, seed: int, step: tf.Tensor) -> tf.Tensor:

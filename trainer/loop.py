@@ -89,7 +89,8 @@ class _Training:
             exempt=exempt_from_decay(self._recommender))
         self._step = OuterStep(self._recommender, optimizer=self._optimizer, tables=tables,
                                clip_norm=config.optimizer.clip_norm, dropout=config.item_id_dropout,
-                               seed=config.seed, total_steps=self._total,
+                               seed=config.seed, dropout_spread=config.item_id_dropout_spread,
+                               total_steps=self._total,
                                support_width=config.sampler.support_width if config.xla else None)
         self._validation = Validation(prepared.tasks("validation"), recommender=self._recommender, tables=tables,
                                       config=config.validation, seed=config.seed)

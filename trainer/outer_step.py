@@ -6,7 +6,7 @@ from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.task_batch import IndexedTaskBatch, TaskBatch
 from tfmeta.models.recommender import Recommender
 from trainer.distinct_slices import clip_by_norm, distinct
-from trainer.item_id_dropout import item_id_dropout, task_keys
+from trainer.item_id_dropout import dropout_rates, item_id_dropout, task_keys
 from trainer.optimizer import updates_by_rows
 
 
@@ -25,6 +25,7 @@ class OuterStep:
       clip_norm: bound of the global gradient norm, or None.
       dropout: probability of hiding an item's id.
       seed: of the dropout.
+      dropout_spread: share of tasks in which that probability is drawn from [0, 1] instead.
       total_steps: outer steps of the whole run, for learners that anneal.
       support_width: pads supports to that many rows and compiles loss and gradient with XLA, once for each number of
         tasks: faster for small meta-batches, slower to start. Encoding is compiled too where the model's shapes are
@@ -38,9 +39,10 @@ class OuterStep:
     """
 
     def __init__(self, recommender: Recommender, *, optimizer, tables: FeatureTables, clip_norm: float | None,
-                 dropout: float, seed: int, total_steps: int = 1, support_width: int | None = None):
+                 dropout: float, seed: int, dropout_spread: float = 0.0, total_steps: int = 1, support_width: int | None = None):
         self._recommender, self._optimizer, self._tables = recommender, optimizer, tables
         self._clip_norm, self._dropout, self._seed = clip_norm, dropout, seed
+        self._dropout_spread = dropout_spread
         self._total_steps = total_steps
         self._by_rows = updates_by_rows(optimizer)
         self._id_name = recommender.feature_spec.item_id.name
@@ -126,10 +128,11 @@ class OuterStep:
     def _hidden(self, batch: IndexedTaskBatch, step: tf.Tensor, tasks: tf.Tensor) -> list[tf.Tensor]:
         """Returns where the ids of support and query are hidden: bool `[B, S]` and `[B, Q]`."""
         sides = (batch.support_row, batch.query_row)
-        if not self._dropout:
+        if not (self._dropout or self._dropout_spread):
             return [tf.zeros_like(rows, tf.bool) for rows in sides]
         key = task_keys(tasks, seed=self._seed, step=step)
-        return [item_id_dropout(rows, tf.ones_like(rows), rate=self._dropout, key=key) == 0 for rows in sides]
+        rate = dropout_rates(key, rate=self._dropout, spread=self._dropout_spread)
+        return [item_id_dropout(rows, tf.ones_like(rows), rate=rate, key=key) == 0 for rows in sides]
 
     def _differentiate(self, batch: IndexedTaskBatch, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list]:
         """Returns the task losses `[B]`, what is minimised and its gradients by the trainable variables."""

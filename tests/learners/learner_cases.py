@@ -79,6 +79,8 @@ CASES = (
     LearnerCase("ridge"),
     LearnerCase("ridge", {"regularisation": "shared"}, unit="click"),
     LearnerCase("ridge", {"newton_steps": 3}, unit="weight"),
+    LearnerCase("ordinal_ridge"),
+    LearnerCase("ordinal_ridge", {"context_units": 0, "row_noise": False, "regularisation": "shared"}),
     LearnerCase("bayesian"),
     LearnerCase("bayesian", {"covariance": "full"}, unit="click"),
     LearnerCase("bayesian", {"covariance": "low_rank", "rank": 2}, unit="weight"),

@@ -26,3 +26,5 @@ class Prediction(NamedTuple):
 
     output: tf.Tensor  # [B, Q] float32
     variance: tf.Tensor | None = None  # [B, Q] float32, predictive variance, where the learner has one
+    median: tf.Tensor | None = None  # [B, Q] float32, of the predictive distribution, where the learner has one
+    log_levels: tf.Tensor | None = None  # [B, Q, K] float32, log probabilities of K rating levels, likewise

@@ -30,6 +30,7 @@ LEARNERS = {
     "cavia": "tfmeta.learners.cavia:CAVIA",
     "low_rank": "tfmeta.learners.low_rank:LowRankAdaptation",
     "ridge": "tfmeta.learners.ridge:Ridge",
+    "ordinal_ridge": "tfmeta.learners.ordinal_ridge:OrdinalRidge",
     "bayesian": "tfmeta.learners.bayesian:Bayesian",
     "joint": "tfmeta.learners.joint:Joint",
     "fine_tune": "tfmeta.learners.fine_tune:FineTune",
