@@ -83,6 +83,13 @@ class ContentKernel:
         product = left @ right.T
         return product.toarray() if scipy.sparse.issparse(product) else product
 
+    def own(self, encoded) -> np.ndarray:
+        """Returns the similarity `[N]` float64 of each encoded item with itself."""
+        if self.feature.kind == "numeric":
+            return np.isfinite(encoded[:, 0]).astype(np.float64)
+        squares = encoded.power(2) if scipy.sparse.issparse(encoded) else np.square(encoded)
+        return np.asarray(squares.sum(axis=1)).ravel()
+
 
 def _values(cell, feature: Feature) -> list:
     """Returns the distinct values of one cell, in order."""

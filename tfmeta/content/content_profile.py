@@ -15,6 +15,8 @@ from tfmeta.data.feature import Feature
 # Noise of a target beside that of its finite number of interactions, relative to the target's variance.
 _NUGGETS = (0.03, 0.1, 0.3, 1.0, 3.0)
 _FACTORS = (0.3, 3.0)
+# Prior variance of what all items share, their mean.
+_CONSTANT = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +43,10 @@ class ContentProfile:
       weights: a_j `[J]`.
       nuggets: noise of bias and factors, relative to the kernel's scale.
       inducing: encoded fitted items, one a kernel.
-      solutions: `[J + 1, F, 1 + factors]`: `K^-1 y` for all features, then for each alone (the bias only).
-      inverse: `[F, F]`, of the bias's matrix, for the standard deviation.
-      table: `[I, width]` float32, the profiles of the items it was fitted on, leave-one-out where due.
+      solution: `[F, 1 + factors]`, `K^-1 y` of bias and factors for all features together.
+      alone: `[F, J]`, that of the bias for each feature alone.
+      root: `[F, F]` R of the bias's `K^-1 = R' R`, for the standard deviation.
+      table: `[I, width]` float32, the profiles of the items given to `fit`, leave-one-out where due.
       explained: share of the bias's variance that content explains, leave-one-out.
     """
 
@@ -51,8 +54,9 @@ class ContentProfile:
     weights: np.ndarray
     nuggets: tuple[float, float]
     inducing: tuple
-    solutions: np.ndarray
-    inverse: np.ndarray
+    solution: np.ndarray
+    alone: np.ndarray
+    root: np.ndarray
     table: np.ndarray
     explained: float
 
@@ -70,119 +74,95 @@ class ContentProfile:
         config = config or ContentProfileConfig()
         warm = np.flatnonzero(targets.count > 0)
         fitted = np.sort(warm[np.argsort(-targets.count[warm], kind="stable")][:config.max_items])
+        rest = np.setdiff1d(np.arange(len(items)), fitted)
         kernels = tuple(ContentKernel.fit(items[f.name].iloc[fitted], feature=f) for f in features)
-        encoded = [k.encode(items[k.feature.name]) for k in kernels]
-        inducing = tuple(e[fitted] for e in encoded)
-        matrices = np.stack([k.between(e, e) for k, e in zip(kernels, inducing, strict=True)])
-        values, noise = targets.values[fitted], targets.noise[fitted]
-        chosen = np.sort(np.argsort(-targets.count[fitted], kind="stable")[:config.search_items])
-        weights, nuggets = _search(matrices[:, chosen][:, :, chosen], values[chosen], noise[chosen], config.sweeps)
-        solutions, inverse, out, spread, explained = [], None, [], None, 0.0
-        for which in (None, *range(len(kernels))):
-            kernel = _mix(matrices, weights) if which is None else matrices[which]
-            fit = _solve(kernel, values if which is None else values[:, :1], noise, nuggets)
-            padded = np.zeros_like(values)
-            padded[:, :fit.solution.shape[1]] = fit.solution
-            solutions.append(padded)
-            out.append(fit.left_out)
-            if which is None:
-                inverse, spread = fit.inverse, np.sqrt(fit.variance)
-                share = targets.count[fitted] / targets.count[fitted].sum()
-                error = share @ np.square(values[:, 0] - fit.left_out[:, 0])
-                explained = float(1 - error / (share @ np.square(values[:, 0] - share @ values[:, 0])))
-        profile = cls(kernels, weights, nuggets, inducing, np.stack(solutions), inverse,
-                      np.zeros((len(items), 0), np.float32), explained)
-        table = profile._predict(encoded)
-        table[fitted] = np.column_stack([out[0][:, :1], spread, *out[1:], out[0][:, 1:]])
-        return dataclasses.replace(profile, table=table.astype(np.float32))
+        inducing = tuple(k.encode(items[k.feature.name].iloc[fitted]) for k in kernels)
+        values, noise, count = targets.values[fitted], targets.noise[fitted], targets.count[fitted]
+        chosen = np.sort(np.argsort(-count, kind="stable")[:config.search_items])
+        weights, nuggets = _search([k.between(e[chosen], e[chosen]) for k, e in zip(kernels, inducing, strict=True)],
+                                   values[chosen], noise[chosen], config.sweeps)
+        # One matrix at a time: each takes 8 * F ** 2 bytes.
+        total = np.full((len(fitted), len(fitted)), _CONSTANT)
+        solutions, alone = [], []
+        for kernel, weight, encoded in zip(kernels, weights, inducing, strict=True):
+            matrix = kernel.between(encoded, encoded)
+            total += weight * matrix
+            fit = _solve(matrix, values[:, :1], noise[:, :1], nuggets[0])
+            solutions.append(fit.solution)
+            alone.append(fit.left_out)
+        bias = _solve(total, values[:, :1], noise[:, :1], nuggets[0])
+        factors = _solve(total, values[:, 1:], noise[:, 1:], nuggets[1])
+        share = count / count.sum()
+        error = share @ np.square(values[:, 0] - bias.left_out[:, 0])
+        explained = float(1 - error / (share @ np.square(values[:, 0] - share @ values[:, 0])))
+        profile = cls(kernels, weights, nuggets, inducing, np.hstack([bias.solution, factors.solution]),
+                      np.hstack(solutions), bias.root, np.zeros((len(items), 0), np.float32), explained)
+        table = np.empty((len(items), profile.width), np.float32)
+        table[fitted] = np.column_stack([bias.left_out, np.sqrt(bias.variance), *alone, factors.left_out])
+        table[rest] = profile.predict(items.iloc[rest])
+        return dataclasses.replace(profile, table=table)
 
     @property
     def width(self) -> int:
-        return 2 + len(self.kernels) + self.solutions.shape[2] - 1
+        """Columns of a profile: 2 + features + factors."""
+        return 1 + len(self.kernels) + self.solution.shape[1]
 
     def predict(self, items: pd.DataFrame) -> np.ndarray:
         """Returns the profiles `[N, width]` float32 of items that it was not fitted on, from their raw features."""
-        return self._predict([k.encode(items[k.feature.name]) for k in self.kernels]).astype(np.float32)
-
-    def _predict(self, encoded: list) -> np.ndarray:
-        matrices = np.stack([k.between(e, i) for k, e, i in zip(self.kernels, encoded, self.inducing, strict=True)])
-        kernel = _mix(matrices, self.weights)
-        mean = kernel @ self.solutions[0]
-        own = np.einsum("j,jn->n", self.weights, np.stack([_own(k, e) for k, e in zip(self.kernels, encoded,
-                                                                                      strict=True)]))
-        variance = np.maximum(own - np.sum(kernel @ self.inverse * kernel, axis=1), 0.0)
-        alone = [matrices[j] @ self.solutions[j + 1][:, 0] for j in range(len(self.kernels))]
-        return np.column_stack([mean[:, 0], np.sqrt(variance), *alone, mean[:, 1:]])
+        total = np.full((len(items), len(self.solution)), _CONSTANT)
+        variance, alone = np.full(len(items), _CONSTANT), np.empty((len(items), len(self.kernels)))
+        for j, (kernel, weight, fitted) in enumerate(zip(self.kernels, self.weights, self.inducing, strict=True)):
+            encoded = kernel.encode(items[kernel.feature.name])
+            matrix = kernel.between(encoded, fitted)
+            alone[:, j] = matrix @ self.alone[:, j]
+            total += weight * matrix
+            variance += weight * kernel.own(encoded)
+        mean = total @ self.solution
+        variance -= np.square(total @ self.root.T).sum(axis=1)
+        return np.column_stack([mean[:, 0], np.sqrt(np.maximum(variance, 0)), alone, mean[:, 1:]]).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
+    """`solution` K^-1 y and `left_out` `[F, C]`, `variance` `[F]` left out, `root` R of K^-1 = R' R `[F, F]`."""
+
     solution: np.ndarray
     left_out: np.ndarray
     variance: np.ndarray
-    inverse: np.ndarray
+    root: np.ndarray
 
 
-def _solve(kernel: np.ndarray, values: np.ndarray, noise: np.ndarray, nuggets: tuple[float, float]) -> _Fit:
-    """Fits bias (column 0) and factors (the rest), which have a noise of their own."""
-    parts = []
-    for columns, nugget in ((slice(0, 1), nuggets[0]), (slice(1, None), nuggets[1])):
-        part = values[:, columns]
-        if part.shape[1]:
-            added = nugget + noise[:, columns].mean(axis=1)
-            inverse = _inverse(kernel + np.diag(added))
-            solution = inverse @ part
-            diagonal = np.diag(inverse)[:, None]
-            parts.append(_Fit(solution, part - solution / diagonal,
-                              np.maximum(1 / diagonal[:, 0] - added, 0.0), inverse))
-    return _Fit(np.hstack([p.solution for p in parts]), np.hstack([p.left_out for p in parts]), parts[0].variance,
-                parts[0].inverse)
+def _solve(kernel: np.ndarray, values: np.ndarray, noise: np.ndarray, nugget: float) -> _Fit:
+    """Fits columns that share a nugget, without a Python loop over items; noise is averaged over them."""
+    added = nugget + noise.mean(axis=1)
+    matrix = kernel.copy()
+    matrix.ravel()[::len(matrix) + 1] += added
+    # A symmetric matrix is its own transpose, and transposed it has the order of LAPACK: nothing is copied.
+    factor = scipy.linalg.cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+    root, _ = scipy.linalg.lapack.dtrtri(factor, lower=True, overwrite_c=True)
+    solution, diagonal = root.T @ (root @ values), np.einsum("ij,ij->j", root, root)
+    return _Fit(solution, values - solution / diagonal[:, None], np.maximum(1 / diagonal - added, 0.0), root)
 
 
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Returns the inverse of a symmetric positive definite matrix."""
-    factor, _ = scipy.linalg.lapack.dpotrf(matrix, lower=True, overwrite_a=True)
-    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
-    return np.tril(inverse) + np.tril(inverse, -1).T
-
-
-def _search(matrices: np.ndarray, values: np.ndarray, noise: np.ndarray,
+def _search(matrices: list[np.ndarray], values: np.ndarray, noise: np.ndarray,
             sweeps: int) -> tuple[np.ndarray, tuple[float, float]]:
     """Coordinate descent on the leave-one-out error of the bias, then the factors' noise at those weights."""
-    weights = np.full(len(matrices), 1.0 / max(1, len(matrices)))
+    weights = np.full(len(matrices), 1.0 / len(matrices))
 
-    def error(weights, nuggets, columns):
-        part = values[:, columns]
-        left_out = _solve(_mix(matrices, weights), part, noise[:, columns],
-                          nuggets if columns.start == 0 else (nuggets[1], nuggets[1])).left_out
+    def error(kernel, nugget, columns):
+        left_out = _solve(kernel, values[:, columns], noise[:, columns], nugget).left_out
         # Rows of few interactions are noisy targets.
         share = 1.0 / (0.1 + noise[:, columns].mean(axis=1))
-        return float(share @ np.square(part - left_out).mean(axis=1))
+        return float(share @ np.square(values[:, columns] - left_out).mean(axis=1))
 
     bias, factors = slice(0, 1), slice(1, None)
-    nugget = min(_NUGGETS, key=lambda n: error(weights, (n, n), bias))
-    best = error(weights, (nugget, nugget), bias)
+    kernel = _CONSTANT + sum(w * m for w, m in zip(weights, matrices, strict=True))
+    best, nugget = min((error(kernel, n, bias), n) for n in _NUGGETS)
     for _ in range(sweeps):
-        for j in range(len(weights)):
+        for j, matrix in enumerate(matrices):
             for factor in _FACTORS:
-                tried = weights.copy()
-                tried[j] *= factor
-                if tried.sum() > 0 and (found := error(tried, (nugget, nugget), bias)) < best:
-                    best, weights = found, tried
-    nugget = min(_NUGGETS, key=lambda n: error(weights, (n, n), bias))
-    if values.shape[1] == 1:
-        return weights, (nugget, nugget)
-    return weights, (nugget, min(_NUGGETS, key=lambda n: error(weights, (nugget, n), factors)))
-
-
-def _mix(matrices: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # The constant is the mean of all items.
-    return np.tensordot(weights, matrices, axes=1) + 0.1
-
-
-def _own(kernel: ContentKernel, encoded) -> np.ndarray:
-    """Returns the similarity of each item with itself."""
-    if kernel.feature.kind == "numeric":
-        return np.isfinite(encoded[:, 0]).astype(np.float64)
-    squares = encoded.power(2) if hasattr(encoded, "power") else np.square(encoded)
-    return np.asarray(squares.sum(axis=1)).ravel()
+                tried = kernel + (factor - 1) * weights[j] * matrix
+                if (found := error(tried, nugget, bias)) < best:
+                    best, kernel = found, tried
+                    weights[j] *= factor
+    return weights, tuple(min(_NUGGETS, key=lambda n: error(kernel, n, columns)) for columns in (bias, factors))
