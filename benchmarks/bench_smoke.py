@@ -58,8 +58,10 @@ def check_learner(name: str, data: str, folder: str) -> dict:
     from tfmeta.data.prepared_data import PreparedData
     from tfmeta.metrics import rating
     from tfmeta.metrics.significance import wilcoxon
+    from tfmeta.quiet import quiet_tensorflow
     from trainer.benchmarking.systems import build_systems
 
+    quiet_tensorflow()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     begun = time.monotonic()
     system = build_systems("synthetic", learners=[name], references=[], overrides=_SETTINGS, budget=1)[0]

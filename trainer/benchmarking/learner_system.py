@@ -42,6 +42,8 @@ class LearnerSystem(System):
             raise ConfigError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
     def fit(self, values: dict[str, Any], *, prepared: PreparedData, seed: int, folder: str) -> Fitted:
+        import tensorflow as tf
+
         from tfmeta.data.feature_tables import FeatureTables
         from trainer.evaluation.recommender_scorer import RecommenderScorer
 
@@ -56,6 +58,8 @@ class LearnerSystem(System):
         from trainer.loop import train
         from trainer.run_directory import RunDirectory
 
+        # A process fits many models, each with graphs of its own: what TensorFlow warns of is meant.
+        tf.get_logger().setLevel("ERROR")
         parsed = config.parse(TrainConfig, {**values, "seed": seed})
         result = train(config=parsed, data=prepared, run=folder, resume=filesystem.exists(folder), progress=False)
         return parsed, RunDirectory.open(folder), result

@@ -29,9 +29,11 @@ class ReferenceSystem(System):
             grid = BASELINES[name].grid()
             keys = list(dict.fromkeys(key for setting in grid for key in setting))
             domains = {key: list(dict.fromkeys(s[key] for s in grid if key in s)) for key in keys}
-            # The first trial is what the class takes by itself, where the grid has that.
-            own = dataclasses.asdict(BASELINES[name]())
-            space = SearchSpace({key: own[key] for key in keys}, domains)
+            # The first trial is what the class takes by itself, where the grid has that, else the grid's first.
+            own = {key: dataclasses.asdict(BASELINES[name]())[key] for key in keys}
+            if not all(own[key] in domains[key] for key in keys):
+                own |= grid[0]
+            space = SearchSpace(own, domains)
             if len(grid) <= budget:
                 self.grid = tuple(grid)
         self.space = space

@@ -46,11 +46,12 @@ class SearchSpace:
         """Returns the fixed values of the searched settings that have one: the first trial."""
         found = {}
         for path in self.search:
+            *parents, last = path.split(".")
             node: Any = self.fixed
-            for part in path.split("."):
+            for part in parents:
                 node = node.get(part) if isinstance(node, dict) else None
-            if node is not None:
-                found[path] = node
+            if isinstance(node, dict) and last in node:  # None may be a choice
+                found[path] = node[last]
         return found
 
     def suggest(self, trial) -> dict[str, Any]:

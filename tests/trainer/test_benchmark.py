@@ -1,0 +1,200 @@
+"""The benchmark: search spaces, resumption, selection, rows, and what it refuses before anything is trained."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from tfmeta.data.synthetic.synthetic_config import SyntheticConfig
+from tfmeta.errors import ConfigError, DataError
+from trainer.benchmarking import suites
+from trainer.benchmarking.benchmark import Benchmark, check_systems
+from trainer.benchmarking.figures import frontier
+from trainer.benchmarking.results import committed_rows, cost_rows, result_rows
+from trainer.benchmarking.search_space import SearchSpace
+from trainer.benchmarking.suite_data import SuiteData, check_source
+from trainer.benchmarking.suites import SUITES, get_suite
+from trainer.benchmarking.systems import build_systems
+from trainer.benchmarking.workspace import Workspace
+
+REFERENCES = ["damped_bias", "als_fold_in"]
+
+
+@pytest.fixture(scope="module")
+def suite():
+    return dataclasses.replace(
+        SUITES["synthetic"], tuning_users=60, validation_tasks=40, ks=(0, 5, "all"),
+        synthetic=SyntheticConfig(users=200, items=80, ratings_per_user=30.0, rounded=True, seed=2))
+
+
+@pytest.fixture(scope="module")
+def data(suite, tmp_path_factory):
+    return SuiteData.open(suite, source=None, folder=str(tmp_path_factory.mktemp("suite")))
+
+
+def benchmark(suite, data, path, *, budget=3, seeds=2, references=REFERENCES) -> Benchmark:
+    systems = build_systems("synthetic", learners=[], references=references, budget=budget)
+    return Benchmark(suite, data, systems=systems, workspace=Workspace(str(path)), budget=budget, seeds=seeds)
+
+
+def silent(text, number):
+    pass
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_has_spaces_that_build(name):
+    systems = build_systems(name, budget=8, unit=SUITES[name].unit)
+    assert {"learner", "reference"} == {s.role for s in systems}
+    for system in systems:
+        for path in system.space.search:
+            assert path in system.space.defaults(), f"{system.name} has no default of {path}"
+        assert system.grid is not None or system.space.encoded(system.space.defaults()) is not None
+
+
+def test_spaces_encode_what_they_suggest():
+    import optuna
+
+    space = SearchSpace({"a": {"b": 2}, "c": 0.5, "d": [1, 2]},
+                        {"a.b": [1, 2, 3], "c": {"low": 0.1, "high": 1.0, "log": True}, "d": [[], [1, 2]],
+                         "e": {"low": 1, "high": 4, "integer": True}})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(5):
+        trial = study.ask()
+        chosen = space.suggest(trial)
+        assert space.encoded(chosen) == trial.params
+        applied = space.apply(chosen)
+        assert applied["a"]["b"] == chosen["a.b"] and applied["d"] == chosen["d"] and 1 <= applied["e"] <= 4
+    assert space.fixed["a"]["b"] == 2
+    assert space.encoded({**chosen, "a.b": 9}) is None
+    with pytest.raises(ConfigError, match=r"'a.b'.*low < high"):
+        SearchSpace({}, {"a.b": {"low": 2, "high": 1}})
+
+
+def test_the_subset_has_so_many_users_whole_and_no_tasks(suite, data):
+    full, part = data.tuning.train, data.subset.train
+    users = np.unique(part.user_row)
+    assert len(users) == suite.tuning_users
+    kept = np.isin(full.user_row, users)
+    np.testing.assert_array_equal(full.item_row[kept], part.item_row)
+    np.testing.assert_array_equal(full.label[kept], part.label)
+    assert not len(data.subset.tasks("validation")) and not len(data.subset.tasks("test"))
+    assert data.subset.feature_spec == data.tuning.feature_spec
+
+
+def test_a_benchmark_cut_off_at_any_trial_goes_on_as_it_would_have(suite, data, tmp_path):
+    whole = benchmark(suite, data, tmp_path / "whole")
+    whole.tune(silent)
+    for _ in range(3):  # one trial a process
+        part = benchmark(suite, data, tmp_path / "part")
+        system = part.systems[1]
+        propose, tried = part.tuner._propose, []
+
+        def stop(system, trials, propose=propose, tried=tried):
+            if tried:
+                raise KeyboardInterrupt
+            tried.append(1)
+            return propose(system, trials)
+
+        part.tuner._propose = stop
+        with contextlib.suppress(KeyboardInterrupt):
+            part.tuner.tune(system)
+    expected = [t["params"] for t in whole.tuner.trials(whole.systems[1])]
+    assert len(expected) == 3 and len({json.dumps(p) for p in expected}) > 1
+    assert [t["params"] for t in part.tuner.trials(system)] == expected
+    assert [t["value"] for t in part.tuner.trials(system)] == [t["value"] for t in whole.tuner.trials(whole.systems[1])]
+
+
+def test_cells_are_kept_and_make_rows(suite, data, tmp_path):
+    first = benchmark(suite, data, tmp_path)
+    first.tune(silent)
+    first.run(silent)
+    assert not first.failures
+    files = {p: p.stat().st_mtime_ns for p in pathlib.Path(tmp_path).rglob("*.json")}
+    again = benchmark(suite, data, tmp_path)
+    again.tune(silent)
+    again.run(silent)
+    assert files == {p: p.stat().st_mtime_ns for p in pathlib.Path(tmp_path).rglob("*.json")}
+    rows = result_rows(again)
+    # ALS has a seed, damped bias has none.
+    seeds = {(r["model"], r["seed"]): r["seeds"] for r in rows}
+    assert seeds["als_fold_in", "mean"] == 2 and seeds["als_fold_in", 0] == 1 and seeds["damped_bias", "mean"] == 1
+    assert {r["role"] for r in rows} == {"floor", "reference", "ceiling"}
+    assert not any(r["selected"] for r in rows)
+    kept = committed_rows(rows, metrics=suite.metrics)
+    assert {(r["k"]) for r in kept if r["metric"] == "auc" and r["model"] == "als_fold_in"} == {0, 5, "all"}
+    assert all(r["k"] == "all" for r in kept if r["metric"] == "rmse")
+    costs = {(r["system"], r["metric"]): r["value"] for r in cost_rows(again)}
+    assert costs["als_fold_in", "adapt_and_score_us_per_user"] > 0
+
+
+def test_a_system_that_breaks_does_not_end_the_others(suite, data, tmp_path):
+    broken = benchmark(suite, data, tmp_path, budget=1)
+    broken.systems[0].fit = lambda *args, **kwargs: (_ for _ in ()).throw(KeyError("lost"))
+    broken.tune(silent)
+    assert list(broken.failures) == ["damped_bias"] and "lost" in broken.failures["damped_bias"]
+    assert broken.tuner.best(broken.systems[1]) is not None
+
+
+@pytest.mark.slow
+def test_a_learner_is_tuned_selected_and_reported(suite, data, tmp_path):
+    from trainer.benchmarking.report import copy_results, write_benchmark_report
+
+    systems = build_systems("synthetic", learners=["ridge"], references=REFERENCES, budget=1, overrides=["epochs=2"])
+    run = Benchmark(suite, data, systems=systems, workspace=Workspace(str(tmp_path / "out")), budget=1, seeds=2)
+    run.tune(silent)
+    run.run(silent)
+    assert run.selected == "ridge" and not run.failures
+    outcome = write_benchmark_report(run)
+    assert all(pathlib.Path(f).exists() for f in outcome.files)
+    tested = [r for r in outcome.rows if r["selected"] and r["p_value"] is not None and r["k"] == "all"]
+    assert {r["seed"] for r in tested} == {"mean"} and {r["seeds"] for r in tested} == {2}
+    written = copy_results(run, folder=str(tmp_path / "results"))
+    assert str(tmp_path / "results" / "learners_synthetic.json") in written
+    text = pathlib.Path(written[-1]).read_text()
+    assert "ridge** (selected)" in text and "learners_synthetic_pareto.png" in text
+
+
+def test_what_is_asked_for_by_name_must_fit(suite, data):
+    def checked(*names, overrides=()):
+        systems = build_systems("synthetic", learners=names, references=[], budget=1, overrides=overrides)
+        return check_systems(systems, data, required=[n.replace("@", "_") for n in names])
+
+    with pytest.raises(ConfigError, match=r"Learner 'maml_hed'.*scope"):
+        checked("maml@hed")
+    with pytest.raises(ConfigError, match=r"Learner 'maml'.*binary_cross_entropy requires implicit"):
+        checked("maml", overrides=["learner.inner_loss=binary_cross_entropy"])
+    with pytest.raises(ConfigError, match=r"Unknown learner 'mmal'. Did you mean 'maml'"):
+        build_systems("synthetic", learners=["mmal"], budget=1)
+    with pytest.raises(ConfigError, match=r"Unknown reference 'als'"):
+        build_systems("synthetic", references=["als"], budget=1)
+
+
+def test_k_and_source_are_checked_before_anything_starts(suite, data, tmp_path):
+    with pytest.raises(ConfigError, match=r"'--k'.*received 5000"):
+        benchmark(dataclasses.replace(suite, ks=(0, 5000)), data, tmp_path)
+    with pytest.raises(ConfigError, match="requires the directory of its data"):
+        check_source(SUITES["ml1m"], None)
+    with pytest.raises(DataError, match="not a directory"):
+        check_source(SUITES["yelp"], str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match="requires no --source"):
+        check_source(suite, str(tmp_path))
+    with pytest.raises(ConfigError, match="Did you mean 'ml1m'"):
+        get_suite("ml-1m")
+    assert suites.get_suite("ml1m", ks=None).ks == SUITES["ml1m"].ks
+
+
+def test_the_command_says_in_one_line_what_is_absent(capsys, tmp_path):
+    from tfmeta.cli import main
+
+    assert main(["benchmark", "--suite", "ml100k", "--source", str(tmp_path / "no"), "--out", str(tmp_path / "o")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_nothing_on_the_frontier_is_beaten_in_both():
+    points = [(1.0, 0.5), (2.0, 0.7), (2.0, 0.6), (3.0, 0.65), (4.0, 0.9)]
+    assert frontier(points, lower=False) == [(1.0, 0.5), (2.0, 0.7), (4.0, 0.9)]
+    assert frontier([(c, -q) for c, q in points], lower=True) == [(1.0, -0.5), (2.0, -0.7), (4.0, -0.9)]
