@@ -92,9 +92,7 @@ class ContentProfile:
             alone.append(fit.left_out)
         bias = _solve(total, values[:, :1], noise[:, :1], nuggets[0])
         factors = _solve(total, values[:, 1:], noise[:, 1:], nuggets[1])
-        share = count / count.sum()
-        error = share @ np.square(values[:, 0] - bias.left_out[:, 0])
-        explained = float(1 - error / (share @ np.square(values[:, 0] - share @ values[:, 0])))
+        explained = _explained(values[:, 0], bias.left_out[:, 0], count / count.sum())
         profile = cls(kernels, weights, nuggets, inducing, np.hstack([bias.solution, factors.solution]),
                       np.hstack(solutions), bias.root, np.zeros((len(items), 0), np.float32), explained)
         table = np.empty((len(items), profile.width), np.float32)
@@ -142,6 +140,12 @@ def _solve(kernel: np.ndarray, values: np.ndarray, noise: np.ndarray, nugget: fl
     root, _ = scipy.linalg.lapack.dtrtri(factor, lower=True, overwrite_c=True)
     solution, diagonal = root.T @ (root @ values), np.einsum("ij,ij->j", root, root)
     return _Fit(solution, values - solution / diagonal[:, None], np.maximum(1 / diagonal - added, 0.0), root)
+
+
+def _explained(values: np.ndarray, predicted: np.ndarray, share: np.ndarray) -> float:
+    """Returns 1 - error / variance, 0 where there is no variance."""
+    variance = share @ np.square(values - share @ values)
+    return float(1 - share @ np.square(values - predicted) / variance) if variance > 1e-12 else 0.0
 
 
 def _search(matrices: list[np.ndarray], values: np.ndarray, noise: np.ndarray,

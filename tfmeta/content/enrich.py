@@ -34,7 +34,8 @@ def enrich(prepared: PreparedData, *, out: str, config: ContentProfileConfig | N
       overwrite: replace a directory that is there.
 
     Raises:
-      DataError: if the data has no ratings, nothing to compare items by, the feature already, or `out` exists.
+      DataError: if the data has no ratings, nothing to compare items by, a column of that name already or less than
+        two items to learn from, or if `out` exists.
     """
     config, begun = config or ContentProfileConfig(), clock.perf_counter()
     spec, items = prepared.feature_spec, prepared.items
@@ -42,13 +43,17 @@ def enrich(prepared: PreparedData, *, out: str, config: ContentProfileConfig | N
         raise DataError(f"A content profile requires ratings and users as tasks, received unit '{spec.label.unit}' and "
                         f"side '{spec.task_side}'.")
     features = spec.item_features
-    if any(f.name == config.name for f in features):
-        raise DataError(f"'{prepared.path}' has item feature '{config.name}' already. Start from data without it, or "
-                        "choose another name.")
+    if config.name in items:
+        raise DataError(f"'{prepared.path}' has item column '{config.name}' already. Start from data without it, or "
+                        "choose another name (--set name=...).")
     if spec.title is not None and all(f.name != spec.title for f in features):
         features = (*features, Feature(spec.title, "text", "string", length=1, hash_buckets=1))
     if not features:
         raise DataError(f"A content profile requires item features or a title, received none in '{prepared.path}'.")
+    observed = len(np.unique(prepared.train.item_row))
+    if observed < 2:
+        raise DataError(f"A content profile requires at least 2 items with training interactions, received {observed} "
+                        f"in '{prepared.path}'.")
     targets = ItemTargets.fit(prepared.train, num_users=len(prepared.users), num_items=len(items),
                               factors=config.factors, seed=config.seed)
     profile = ContentProfile.fit(items, features=features, targets=targets, config=config)
@@ -58,8 +63,9 @@ def enrich(prepared: PreparedData, *, out: str, config: ContentProfileConfig | N
                       mean=tuple(warm.mean(axis=0).tolist()),
                       std=tuple(np.where(deviation > 1e-9, deviation, 1.0).tolist()))
     spec = dataclasses.replace(spec, item_features=(*spec.item_features, feature))
-    summary = {**prepared.summary, config.name: {
-        **configs.to_dict(config), "explained_bias": round(profile.explained, 4),
+    summary = {**prepared.summary, "content_profile": {
+        **configs.to_dict(config), "width": profile.width, "fitted_items": len(profile.solution),
+        "explained_bias": round(profile.explained, 4),
         "weights": {f.name: round(float(w), 6) for f, w in zip(features, profile.weights, strict=True)},
         "seconds": round(clock.perf_counter() - begun, 3)}}
     files = {name: filesystem.read_bytes(filesystem.join(prepared.path, name)) for name in prepared.manifest["files"]}

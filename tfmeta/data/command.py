@@ -1,4 +1,4 @@
-"""`tfmeta data`: from raw interactions to a prepared directory."""
+"""`tfmeta data`: from raw interactions to a prepared directory, and content profiles of its items."""
 
 import argparse
 import json
@@ -27,13 +27,25 @@ vocabularies: vocabulary.min_count, vocabulary.multi_categorical_min_count, voca
 A MovieLens-1M source that has the MeLU partition is split by it unless 'mode' says otherwise. Paths may be
 anything TensorFlow opens, such as gs://bucket/prepared."""
 
+_ENRICH = "Add to every item what its content says of how people will rate it"
+_ENRICH_EPILOG = """\
+examples:
+  tfmeta data enrich prepared --out enriched
+  tfmeta data enrich prepared --out enriched --set factors=32 --set max_items=2000 --json
+  tfmeta train --data enriched --out run
+
+Settings (--set): name (of the feature, default content_profile), factors (predicted beside the item's bias),
+max_items (items that predictions are made from; time grows with its cube), search_items (items that the features'
+weights are chosen on), sweeps (of that choice), seed. The data needs ratings, users as tasks, and item features or
+titles. Test tasks are not read. docs/content.md explains the method."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `tfmeta data prepare`."""
-    commands = parser.add_subparsers(dest="subcommand", metavar="prepare", required=True)
+    """Adds the options of `tfmeta data prepare` and `tfmeta data enrich`."""
+    commands = parser.add_subparsers(dest="subcommand", metavar="{prepare,enrich}", required=True)
     prepare = commands.add_parser("prepare", help=HELP, description=HELP, epilog=_EPILOG,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.epilog = "'tfmeta data prepare --help' explains the options."
+    parser.epilog = "'tfmeta data prepare --help' and 'tfmeta data enrich --help' explain the options."
     prepare.add_argument("--dataset", required=True, choices=_DATASETS, help="what to read, or synthetic")
     prepare.add_argument("--source", metavar="DIR", help="directory (csv and parquet: or file) with the raw data")
     prepare.add_argument("--schema", metavar="FILE", help="YAML: columns and features; required by csv and parquet")
@@ -52,10 +64,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--download", action="store_true", help="fetch MovieLens into --source first")
     prepare.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
     prepare.add_argument("--out", required=True, metavar="DIR", help="directory to create")
+    enrich = commands.add_parser("enrich", help=_ENRICH, description=_ENRICH, epilog=_ENRICH_EPILOG,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    enrich.add_argument("prepared", metavar="PREPARED", help="prepared directory; it is not changed")
+    enrich.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="one setting, such as factors=16; repeatable")
+    enrich.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    enrich.add_argument("--out", required=True, metavar="DIR", help="directory to create")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepares the data and prints a summary."""
+    """Prepares or enriches the data and prints a summary."""
+    return {"prepare": _prepare, "enrich": _enrich}[args.subcommand](args)
+
+
+def _enrich(args: argparse.Namespace) -> int:
+    from tfmeta import config
+    from tfmeta.content.content_profile_config import ContentProfileConfig
+    from tfmeta.content.enrich import enrich
+    from tfmeta.data.prepared_data import PreparedData
+
+    settings = config.parse(ContentProfileConfig, config.apply_overrides({}, args.overrides))
+    prepared = PreparedData(args.prepared)
+    if sys.stderr.isatty() and not args.json:
+        print(f"Comparing the content of {len(prepared.items):,} items, which takes seconds to minutes ...",
+              file=sys.stderr, flush=True)
+    enriched = enrich(prepared, out=args.out, config=settings, overwrite=args.overwrite)
+    profile = enriched.summary["content_profile"]
+    if args.json:
+        print(json.dumps({"path": enriched.path, "training_fingerprint": enriched.training_fingerprint(), **profile},
+                         ensure_ascii=False))
+    else:
+        weights = sorted(profile["weights"].items(), key=lambda pair: -pair[1])
+        print(f"Enriched {prepared.path} in {enriched.path}: feature {settings.name} of {profile['width']} numbers, "
+              f"{profile['seconds']:.1f} s\n"
+              f"  explained   {profile['explained_bias']:.1%} of the variance of item biases, each item left out\n"
+              f"  weights     {', '.join(f'{name} {weight:.3g}' for name, weight in weights)}")
+    return 0
+
+
+def _prepare(args: argparse.Namespace) -> int:
     from tfmeta import config
     from tfmeta.data.prepare_dataset import prepare_dataset
     from tfmeta.data.schema import Schema
