@@ -42,8 +42,6 @@ class LearnerSystem(System):
             raise ConfigError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
     def fit(self, values: dict[str, Any], *, prepared: PreparedData, seed: int, folder: str) -> Fitted:
-        import tensorflow as tf
-
         from tfmeta.data.feature_tables import FeatureTables
         from trainer.evaluation.recommender_scorer import RecommenderScorer
 
@@ -55,6 +53,8 @@ class LearnerSystem(System):
         return prepared.feature_spec
 
     def _train(self, values, *, prepared: PreparedData, seed: int, folder: str):
+        import tensorflow as tf
+
         from trainer.loop import train
         from trainer.run_directory import RunDirectory
 
