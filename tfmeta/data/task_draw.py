@@ -128,6 +128,18 @@ class TaskDraw:
         kept = tf.gather(tf.where(fresh, drawn, -1), order, axis=1, batch_dims=1)
         return kept, tf.reduce_sum(tf.cast(fresh, tf.int32), axis=1)
 
+    def _size(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Draws support sizes."""
+        low, high = self._config.support_size
+        size = tf.random.stateless_uniform(shape, seed, minval=low, maxval=high + 1, dtype=tf.int32, alg="philox")
+        if self._config.support_size_law == "uniform":
+            return size
+        coin, place = tf.unstack(tf.random.stateless_uniform(
+            tf.concat([[2], shape], axis=0), tf.random.fold_in(seed, 1), dtype=tf.float64, alg="philox"))
+        # The floor of 1 + size, uniform in its logarithm between 1 + low and 2 + high.
+        small = tf.cast(tf.floor((1 + low) * ((2 + high) / (1 + low)) ** place), tf.int32) - 1
+        return tf.where(coin < 0.5, size, tf.clip_by_value(small, low, high))
+
     def _support(self, item, label, length, seed):
         """Applies the support rules to what the query left: `[B, S]`, `[B, S]`, `[B]`, trimmed and padded."""
         if self._positives:
@@ -136,10 +148,7 @@ class TaskDraw:
             item, label = (tf.gather(x, order, axis=1, batch_dims=1) for x in (item, label))
             length = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)
         if self._config.support_size is not None:
-            low, high = self._config.support_size
-            size = tf.random.stateless_uniform(tf.shape(length), seed, minval=low, maxval=high + 1,
-                                               dtype=tf.int32, alg="philox")
-            length = tf.minimum(length, size)
+            length = tf.minimum(length, self._size(tf.shape(length), seed))
         # At least one column: a zero-width tensor breaks batch merges and some kernels.
         width = tf.maximum(tf.reduce_max(length), 1)
         item, label = item[:, :width], label[:, :width]

@@ -28,6 +28,8 @@ class TaskSamplerConfig:
       negative_sampling: `uniform` draws items of the training interactions alike, `popularity` in proportion to their
         number of interactions to the power of 3/4 (Mikolov et al., "Distributed Representations of Words and Phrases
         and their Compositionality", NIPS 2013, section 2.2).
+      support_size_law: how `support_size` is drawn: `uniform`, or `mixed`: half of the tasks uniformly, the others
+        uniformly in the logarithm of 1 + size, so that supports of a few rows are as common as large ones.
       meta_batch_size: tasks in one outer step; the last batch of an epoch may be smaller.
       task_weighting: `uniform` makes every eligible user one task an epoch, `sqrt` draws as many tasks with
         replacement, in proportion to the square root of a user's number of interactions.
@@ -42,6 +44,7 @@ class TaskSamplerConfig:
     support_size: tuple[int, int] | None = None
     negatives: int = 0
     negative_sampling: Literal["uniform", "popularity"] = "uniform"
+    support_size_law: Literal["uniform", "mixed"] = "uniform"
     meta_batch_size: int = 32
     task_weighting: Literal["uniform", "sqrt"] = "uniform"
     max_rows_in_memory: int | None = 50_000_000
@@ -56,6 +59,8 @@ class TaskSamplerConfig:
         require(self.support_size is None or 0 <= self.support_size[0] <= self.support_size[1],
                 "support_size", "none or [low, high] with 0 <= low <= high", self.support_size)
         require(self.negatives >= 0, "negatives", "0 or more", self.negatives)
+        require(self.support_size_law == "uniform" or self.support_size is not None, "support_size_law",
+                "uniform where no support_size is given", self.support_size_law)
         require(self.meta_batch_size >= 1, "meta_batch_size", "at least 1", self.meta_batch_size)
         require(self.max_rows_in_memory is None or self.max_rows_in_memory >= 1, "max_rows_in_memory",
                 "at least 1, or none", self.max_rows_in_memory)

@@ -21,6 +21,10 @@ class Learner(keras.layers.Layer):
     A learner that is defined by what adapts names those scopes in `SCOPES`, the one that it takes by default first;
     without any it works in every scope.
 
+    Attributes:
+      SCOPES: scopes it accepts, the default one first; empty for all of the model's.
+      has_median: whether predictions have a median of their own.
+
     Args:
       model: the model whose fast weights adapt.
       outer_loss: name of the loss on the query set; None takes the default of the label's unit.
@@ -30,6 +34,7 @@ class Learner(keras.layers.Layer):
     """
 
     SCOPES: ClassVar[tuple[str, ...]] = ()
+    has_median: ClassVar[bool] = False
 
     def __init__(self, model: MetaModel, *, name: str, outer_loss: str | None = None, **kwargs):
         super().__init__(name=name, **kwargs)

@@ -34,9 +34,9 @@ class OrdinalRidge(Ridge):
     items themselves are evidence (SVD++: Koren, "Factorization meets the neighborhood", KDD 2008, equation 15). g is a
     network without biases over statistics that vanish for an empty support, so an empty support is the unadapted
     model. (2) Each row has a weight s_i = exp(tanh(.)) of its item: some items' ratings say less of a person's taste.
-    (3) The output is cumulative-logit (McCullagh, "Regression Models for Ordinal Data", JRSS B 1980, section 2), trained
-    by its log likelihood, because levels are not equally far apart; the score is the mean over levels, and the posterior
-    median is delivered beside it.
+    (3) The output is cumulative-logit (McCullagh, "Regression Models for Ordinal Data", JRSS B 1980, section 2),
+    trained by its log likelihood, because levels are not equally far apart; the score is the mean over levels, and the
+    posterior median is delivered beside it.
 
     Args:
       model: with a linear head.
@@ -54,8 +54,11 @@ class OrdinalRidge(Ridge):
         or a value is out of range.
     """
 
+    has_median = True
+
     def __init__(self, model: MetaModel, *, step: float = 1.0, context_units: int = 32, row_noise: bool = True,
-                 initial_regularisation: float = 5.0, regularisation: Literal["per_dimension", "shared"] = "per_dimension",
+                 initial_regularisation: float = 5.0,
+                 regularisation: Literal["per_dimension", "shared"] = "per_dimension",
                  outer_loss: str | None = None, name: str = "ordinal_ridge", **kwargs):
         label = model.feature_spec.label
         if label.unit != "rating":

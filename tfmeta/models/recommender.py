@@ -112,6 +112,16 @@ class Recommender(keras.Model):
         usable = tf.reduce_all(tf.math.is_finite(adapted), axis=1, keepdims=True)
         return tf.where((support_length[:, None] > 0) & usable, adapted, base), base
 
+    def adapt_and_median(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
+                         support_length: tf.Tensor, query_item: tf.Tensor) -> tf.Tensor:
+        """Returns the adapted predictive medians `[B, Q]` in the label's own unit; arguments as in `adapt_and_score`.
+
+        Only for learners with `has_median`.
+        """
+        fast = self.adapt(user, support_item=support_item, support_label=support_label,
+                          support_length=support_length)
+        return self.to_score(self.learner.predict(fast, Query(user=user, item=query_item)).median)
+
     def query_loss(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
                    support_length: tf.Tensor, query_item: tf.Tensor, query_label: tf.Tensor,
                    query_length: tf.Tensor, progress: tf.Tensor | float = 1.0) -> tf.Tensor:

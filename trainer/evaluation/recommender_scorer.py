@@ -42,6 +42,8 @@ class RecommenderScorer:
         vector = tf.TensorSpec([None], tf.int32)
         self._encode = tf.function(self._encode_items, input_signature=[vector])
         self._score = None
+        if recommender.learner.has_median:
+            self.median = self._median
         self._signature = [vector, rows, labels, vector, rows]
 
     def score(self, tasks: TaskSet) -> np.ndarray:
@@ -50,7 +52,16 @@ class RecommenderScorer:
 
     def score_both(self, tasks: TaskSet) -> tuple[np.ndarray, np.ndarray]:
         """Returns (adapted scores, unadapted scores), both `[T, Q]` float64; query labels are not read."""
-        adapted, base = np.zeros(tasks.query_item.shape), np.zeros(tasks.query_item.shape)
+        adapted, base, _ = self._all(tasks)
+        return adapted, base
+
+    def _median(self, tasks: TaskSet) -> np.ndarray:
+        """Returns the adapted medians `[T, Q]` float64."""
+        return self._all(tasks)[2]
+
+    def _all(self, tasks: TaskSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns adapted scores, unadapted scores and, of learners that have them, adapted medians."""
+        results = tuple(np.zeros(tasks.query_item.shape) for _ in range(3))
         for start in range(0, len(tasks), _TASKS):
             chosen = np.arange(start, min(start + _TASKS, len(tasks)))
             part = tasks.select(chosen)
@@ -67,9 +78,9 @@ class RecommenderScorer:
                 values = self._adapt_and_score(encoded)(
                     part.user_row[batch], support[batch, :width], label[batch, :width],
                     part.support_length[batch], query[batch], encoded)
-                for target, value in zip((adapted, base), values, strict=True):
+                for target, value in zip(results, values, strict=False):
                     target[chosen[batch], :query.shape[1]] = value.numpy()
-        return adapted, base
+        return results
 
     def _encode_items(self, rows: tf.Tensor) -> tf.Tensor:
         return self.recommender.encode_item(self.tables.item(rows))
@@ -86,6 +97,9 @@ class RecommenderScorer:
 
     def _adapt_and_score_batch(self, user_row, support, label, length, query, encoded):
         user = self.recommender.encode_user(self.tables.user(user_row), tasks=tf.shape(user_row)[0])
-        return self.recommender.adapt_and_score(
-            user, support_item=tf.gather(encoded, support), support_label=label, support_length=length,
-            query_item=tf.gather(encoded, query))
+        task = dict(support_item=tf.gather(encoded, support), support_label=label, support_length=length,
+                    query_item=tf.gather(encoded, query))
+        scores = self.recommender.adapt_and_score(user, **task)
+        if not self.recommender.learner.has_median:
+            return scores
+        return *scores, self.recommender.adapt_and_median(user, **task)
