@@ -39,7 +39,8 @@ class OuterStep:
     """
 
     def __init__(self, recommender: Recommender, *, optimizer, tables: FeatureTables, clip_norm: float | None,
-                 dropout: float, seed: int, dropout_spread: float = 0.0, total_steps: int = 1, support_width: int | None = None):
+                 dropout: float, seed: int, dropout_spread: float = 0.0, total_steps: int = 1,
+                 support_width: int | None = None):
         self._recommender, self._optimizer, self._tables = recommender, optimizer, tables
         self._clip_norm, self._dropout, self._seed = clip_norm, dropout, seed
         self._dropout_spread = dropout_spread

@@ -24,6 +24,7 @@ class Suite:
       catalogue_ks: numbers of support rows at which they are measured.
       tuning_users: training users that trials are fitted on.
       validation_tasks: validation tasks of each state that a trial is scored on.
+      content_profile: whether items get their `ContentProfile` as one feature more, for all systems alike.
       split: how the data are split; None takes the data set's default.
       synthetic: settings of the generator.
       fixed_tasks, fixed_validation: files of test tasks and of pseudo-cold users and items, looked for in the folder
@@ -41,6 +42,7 @@ class Suite:
     catalogue_ks: tuple[int | str, ...] = (0, 5, "all")
     tuning_users: int = 1000
     validation_tasks: int = 1000
+    content_profile: bool = False
     split: SplitConfig | None = None
     synthetic: SyntheticConfig | None = None
     fixed_tasks: str | None = None

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+from tfmeta.content.enrich import enrich
 from tfmeta.data.prepare_dataset import SYNTHETIC, default_split, prepare_dataset
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.split_config import SplitConfig
@@ -53,8 +54,14 @@ class SuiteData:
             split = dataclasses.replace(split, validation=os.path.abspath(validation))
 
         def prepared(part: str, split: SplitConfig) -> PreparedData:
-            return _once(filesystem.join(folder, part), lambda path: prepare_dataset(
-                dataset=suite.dataset, source=source, synthetic=suite.synthetic, out=path, split=split))
+            def prepare(path: str) -> PreparedData:
+                return prepare_dataset(dataset=suite.dataset, source=source, synthetic=suite.synthetic, out=path,
+                                       split=split)
+
+            if not suite.content_profile:
+                return _once(filesystem.join(folder, part), prepare)
+            plain = filesystem.join(folder, f"{part}-plain")
+            return _once(filesystem.join(folder, part), lambda path: enrich(_once(plain, prepare), out=path))
 
         tuning, refit = prepared("tuning", split), prepared("refit", split.without_validation())
         subset = _once(filesystem.join(folder, f"subset-{suite.tuning_users}"),

@@ -9,8 +9,8 @@ from trainer.benchmarking.suite import Suite
 
 SUITES: dict[str, Suite] = {suite.name: suite for suite in (
     Suite(name="ml1m", dataset="ml-1m", fixed_tasks="ml-1m_tasks.parquet",
-          fixed_validation="ml-1m_validation.parquet"),
-    Suite(name="ml100k", dataset="ml-100k"),
+          fixed_validation="ml-1m_validation.parquet", content_profile=True),
+    Suite(name="ml100k", dataset="ml-100k", content_profile=True),
     # Leave-last-out in time order: the last visit of warm and of cold users, out of all places they had not met.
     Suite(name="yelp", dataset="yelp", unit="click", criterion="ndcg@20", metrics=("ndcg@20", "recall@20"),
           ks=(0, 1, 3, 5, 10, "all"), cutoffs=(), catalogue_cutoff=20, catalogue_ks=(0, 1, 3, 5, 10, "all"),
