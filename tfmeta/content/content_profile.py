@@ -46,7 +46,7 @@ class ContentProfile:
       solution: `[F, 1 + factors]`, `K^-1 y` of bias and factors for all features together.
       alone: `[F, J]`, that of the bias for each feature alone.
       root: `[F, F]` R of the bias's `K^-1 = R' R`, for the standard deviation.
-      table: `[I, width]` float32, the profiles of the items given to `fit`, leave-one-out where due.
+      table: `[I, width]`, the profiles of the items given to `fit`, leave-one-out where due.
       explained: share of the bias's variance that content explains, leave-one-out.
     """
 
@@ -94,8 +94,8 @@ class ContentProfile:
         factors = _solve(total, values[:, 1:], noise[:, 1:], nuggets[1])
         explained = _explained(values[:, 0], bias.left_out[:, 0], count / count.sum())
         profile = cls(kernels, weights, nuggets, inducing, np.hstack([bias.solution, factors.solution]),
-                      np.hstack(solutions), bias.root, np.zeros((len(items), 0), np.float32), explained)
-        table = np.empty((len(items), profile.width), np.float32)
+                      np.hstack(solutions), bias.root, np.zeros((len(items), 0)), explained)
+        table = np.empty((len(items), profile.width))
         table[fitted] = np.column_stack([bias.left_out, np.sqrt(bias.variance), *alone, factors.left_out])
         table[rest] = profile.predict(items.iloc[rest])
         return dataclasses.replace(profile, table=table)
@@ -106,7 +106,7 @@ class ContentProfile:
         return 1 + len(self.kernels) + self.solution.shape[1]
 
     def predict(self, items: pd.DataFrame) -> np.ndarray:
-        """Returns the profiles `[N, width]` float32 of items that it was not fitted on, from their raw features."""
+        """Returns the profiles `[N, width]` float64 of items that it was not fitted on, from their raw features."""
         total = np.full((len(items), len(self.solution)), _CONSTANT)
         variance, alone = np.full(len(items), _CONSTANT), np.empty((len(items), len(self.kernels)))
         for j, (kernel, weight, fitted) in enumerate(zip(self.kernels, self.weights, self.inducing, strict=True)):
@@ -117,7 +117,7 @@ class ContentProfile:
             variance += weight * kernel.own(encoded)
         mean = total @ self.solution
         variance -= np.square(total @ self.root.T).sum(axis=1)
-        return np.column_stack([mean[:, 0], np.sqrt(np.maximum(variance, 0)), alone, mean[:, 1:]]).astype(np.float32)
+        return np.column_stack([mean[:, 0], np.sqrt(np.maximum(variance, 0)), alone, mean[:, 1:]])
 
 
 @dataclasses.dataclass(frozen=True)

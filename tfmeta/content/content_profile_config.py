@@ -14,7 +14,7 @@ class ContentProfileConfig:
       factors: collaborative factors that are predicted beside the item bias.
       max_items: items that predictions are made from, those with the most interactions; time grows with its cube.
       search_items: of these, items that the features' weights are chosen on.
-      sweeps: passes over the features in that search; 0 leaves all weights at 1.
+      sweeps: passes over the features in that search; 0 leaves all weights equal.
       seed: of the factorisation.
     """
 

@@ -1,6 +1,7 @@
 """Adds a content profile to prepared data."""
 
 import dataclasses
+import functools
 import json
 import time as clock
 
@@ -57,7 +58,7 @@ def enrich(prepared: PreparedData, *, out: str, config: ContentProfileConfig | N
     targets = ItemTargets.fit(prepared.train, num_users=len(prepared.users), num_items=len(items),
                               factors=config.factors, seed=config.seed)
     profile = ContentProfile.fit(items, features=features, targets=targets, config=config)
-    warm = profile.table[targets.count > 0].astype(np.float64)
+    warm = profile.table[targets.count > 0]
     deviation = warm.std(axis=0)
     feature = Feature(config.name, "dense_vector", "float32", length=profile.width,
                       mean=tuple(warm.mean(axis=0).tolist()),
@@ -68,16 +69,23 @@ def enrich(prepared: PreparedData, *, out: str, config: ContentProfileConfig | N
         "explained_bias": round(profile.explained, 4),
         "weights": {f.name: round(float(w), 6) for f, w in zip(features, profile.weights, strict=True)},
         "seconds": round(clock.perf_counter() - begun, 3)}}
-    files = {name: filesystem.read_bytes(filesystem.join(prepared.path, name)) for name in prepared.manifest["files"]}
+    files = {name: functools.partial(_copy, filesystem.join(prepared.path, name))
+             for name in prepared.manifest["files"]}
     files["feature_spec.json"] = spec.to_json().encode("utf-8")
-    files["items.parquet"] = _with_column(files["items.parquet"], feature, profile.table)
+    files["items.parquet"] = _with_column(filesystem.join(prepared.path, "items.parquet"), feature, profile.table)
     files["summary.json"] = json.dumps(summary, indent=2, ensure_ascii=False).encode("utf-8")
     write_directory(out, files, overwrite=overwrite)
     return PreparedData(out)
 
 
-def _with_column(data: bytes, feature: Feature, table: np.ndarray) -> bytes:
-    items = pq.read_table(pa.BufferReader(data))
+def _copy(source: str, *, path: str) -> None:
+    with filesystem.open_file(source, "rb") as reader, filesystem.open_file(path, "wb") as writer:
+        while chunk := reader.read(8 << 20):
+            writer.write(chunk)
+
+
+def _with_column(path: str, feature: Feature, table: np.ndarray) -> bytes:
+    items = pq.read_table(pa.BufferReader(filesystem.read_bytes(path)))
     offsets = pa.array(np.arange(len(table) + 1, dtype=np.int32) * feature.length)
     return to_bytes(items.append_column(
-        feature.name, pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(table).ravel()))))
+        feature.name, pa.ListArray.from_arrays(offsets, pa.array(table.astype(np.float32).ravel()))))
