@@ -44,7 +44,7 @@ def test_help_of_every_command_is_light():
 
 def test_data_metrics_and_baselines_do_without_tensorflow():
     modules = []
-    for folder in ("data", "metrics", "baselines", "io"):
+    for folder in ("data", "metrics", "baselines", "content", "io"):
         for path in sorted((ROOT / "tfmeta" / folder).rglob("*.py")):
             if path.stem not in TENSORFLOW_DATA:
                 parts = path.relative_to(ROOT).with_suffix("").parts

@@ -75,6 +75,15 @@ def test_items_beyond_the_bound_are_predicted_like_cold_ones(fixed_weights):
     assert not np.allclose(profile.table[fitted], profile.predict(items.iloc[fitted]), atol=0.01)
 
 
+def test_blocks_do_not_matter(fixed_weights, monkeypatch):
+    items = make_items()
+    profile = fit(items)
+    whole = profile.predict(items)
+    monkeypatch.setattr(content_profile, "_BLOCK", 5)
+    np.testing.assert_allclose(profile.predict(items), whole, **TOLERANCE)
+    assert profile.predict(items.iloc[:0]).shape == (0, profile.width)
+
+
 def test_values_that_nobody_fitted_has_make_less_certain_and_change_nothing_else(fixed_weights):
     items = make_items()
     profile = fit(items)

@@ -15,6 +15,8 @@ from tfmeta.data.feature import Feature
 # Noise of a target beside that of its finite number of interactions, relative to the target's variance.
 _NUGGETS = (0.03, 0.1, 0.3, 1.0, 3.0)
 _FACTORS = (0.3, 3.0)
+# Items predicted at once: a block's similarities take no more memory than those of the fitted items.
+_BLOCK = 4096
 # Prior variance of what all items share, their mean.
 _CONSTANT = 0.1
 
@@ -107,6 +109,10 @@ class ContentProfile:
 
     def predict(self, items: pd.DataFrame) -> np.ndarray:
         """Returns the profiles `[N, width]` float64 of items that it was not fitted on, from their raw features."""
+        parts = [self._predict(items.iloc[start:start + _BLOCK]) for start in range(0, len(items), _BLOCK)]
+        return np.vstack([np.zeros((0, self.width)), *parts])
+
+    def _predict(self, items: pd.DataFrame) -> np.ndarray:
         total = np.full((len(items), len(self.solution)), _CONSTANT)
         variance, alone = np.full(len(items), _CONSTANT), np.empty((len(items), len(self.kernels)))
         for j, (kernel, weight, fitted) in enumerate(zip(self.kernels, self.weights, self.inducing, strict=True)):
