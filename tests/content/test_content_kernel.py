@@ -105,3 +105,18 @@ def test_a_column_without_any_value_is_similar_to_nothing(name):
         *[MISSING[name].tolist()] * 3)
     _, _, got = matrix(name, values)
     assert got.shape == (3, 3) and (got == 0).all()
+
+
+@pytest.mark.parametrize("name, values, once, unseen", [
+    ("cast", cells(["x", "y"], ["x"], ["x", "y", "z"]), cells(["x", "z"]), cells(["x", "new"])),
+    ("city", pd.Series(["x", "x", "z"]), pd.Series(["z"]), pd.Series(["new"])),
+    ("plot", pd.Series(["xx yy", "xx", "xx yy zz"]), pd.Series(["xx zz"]), pd.Series(["xx new"]))])
+def test_an_unseen_value_is_as_long_as_that_of_one_item(name, values, once, unseen):
+    """To one that is left out, its own values are as unseen as a new item's are."""
+    kernel = ContentKernel.fit(values, feature=FEATURES[name])
+    fitted = kernel.encode(values)
+    known, new = kernel.encode(once), kernel.encode(unseen)
+    np.testing.assert_allclose(kernel.own(new), kernel.own(known), rtol=1e-12)
+    # To all but the third item, which has the value, they are equally similar.
+    np.testing.assert_allclose(kernel.between(new, fitted)[:, :2], kernel.between(known, fitted)[:, :2], rtol=1e-12)
+    assert kernel.between(new, fitted)[0, 2] < kernel.between(known, fitted)[0, 2]
