@@ -123,6 +123,51 @@ def test_k_shot_truncation_draws_sizes_uniformly_within_bounds():
     assert zero.support_row.shape == (4, 1) and (zero.support_length.numpy() == 0).all()
 
 
+@pytest.mark.parametrize("bounds", [(0, 12), (2, 9), (4, 4)])
+def test_the_mixed_law_draws_small_supports_more_often(bounds):
+    low, high = bounds
+    tasks = sampler([40] * 100, max_interactions=None, support_size=list(bounds), support_size_law="mixed",
+                    meta_batch_size=50)
+    length = np.concatenate([b.support_length for b in tasks.dataset(stop_step=160)])
+    assert low <= length.min() and length.max() <= high
+    sizes = np.arange(low, high + 1)
+    logarithmic = np.log((sizes + 2) / (sizes + 1)) / np.log((high + 2) / (low + 1))
+    share = 0.5 / len(sizes) + 0.5 * logarithmic
+    assert share.sum() == pytest.approx(1.0)
+    counts = np.bincount(length, minlength=high + 1)[low:]
+    if low < high:
+        assert stats.chisquare(counts, share * len(length)).pvalue > 0.001
+        few = int((length <= low + 2).sum())
+        assert stats.binomtest(few, len(length), share[:3].sum()).pvalue > 0.001
+        assert few > 1.2 * len(length) * 3 / len(sizes)  # what the uniform law gives
+
+
+def test_the_mixed_law_is_a_function_of_seed_epoch_and_batch():
+    mixed = {"support_size": [0, 8], "support_size_law": "mixed", "max_interactions": None}
+    tasks = sampler(COUNTS, **mixed)
+    whole = list(tasks.dataset(stop_step=9))
+    assert digest(tasks.dataset(start_step=4, stop_step=9)) == digest(whole[4:])
+    assert digest([tasks.batch(epoch=1, batch=2)]) == digest([whole[5]])
+    assert digest(sampler(COUNTS, **mixed).dataset(stop_step=9)) == digest(whole)
+    assert digest(sampler(COUNTS, seed=1, **mixed).dataset(stop_step=9)) != digest(whole)
+    # The law changes sizes alone; users and queries are those of the uniform one.
+    uniform = list(sampler(COUNTS, **{**mixed, "support_size_law": "uniform"}).dataset(stop_step=9))
+    assert any((a.support_length != b.support_length).numpy().any() for a, b in zip(whole, uniform, strict=True))
+    for a, b in zip(whole, uniform, strict=True):
+        for name in ("user_row", "query_row", "query_label"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_sizes_of_the_uniform_law_stay_what_they_were():
+    """Drawn from the seed itself: runs made before there were other laws go on as they began."""
+    tasks = sampler([40] * 20, max_interactions=None, support_size=[0, 8], meta_batch_size=20, seed=5)
+    batch = tasks.batch(epoch=2, batch=0)
+    seed = tf.random.fold_in(tf.random.fold_in(tf.constant([5, 1]), 2), 0)
+    seed = tf.unstack(tf.random.split(seed, 3))[2]
+    expected = tf.random.stateless_uniform([20], seed, minval=0, maxval=9, dtype=tf.int32, alg="philox")
+    np.testing.assert_array_equal(batch.support_length, expected)
+
+
 @pytest.mark.parametrize("over_max", ["within", "beyond"])
 def test_the_draw_is_uniform(over_max):
     # Each of n rows is equally likely in each place of the query: 4000 tasks with a fixed seed.
@@ -165,6 +210,10 @@ def test_wrong_settings_are_refused():
         TaskSamplerConfig(query_size=13)
     with pytest.raises(ConfigError, match="support_size"):
         TaskSamplerConfig(support_size=(5, 2))
+    with pytest.raises(ConfigError, match="support_size_law"):
+        TaskSamplerConfig(support_size_law="mixed")
+    with pytest.raises(ConfigError, match="support_size_law"):
+        parse(TaskSamplerConfig, {"support_size": [0, 5], "support_size_law": "mixd"})
     with pytest.raises(ConfigError, match="max_interactions"):
         TaskSamplerConfig(max_interactions=5)
     with pytest.raises(ConfigError, match="seed"):

@@ -32,6 +32,7 @@ def test_file_and_overrides(tmp_path):
     ({"optimizer": {"momentum": 0.9}}, "momentum"),
     ({"sampler": {"query_size": 20}}, "min_interactions"),
     ({"item_id_dropout": 1.0}, "item_id_dropout"),
+    ({"item_id_dropout_spread": 1.5}, "item_id_dropout_spread"),
     ({"seed": -1}, "seed"),
     ({"precision": "float16"}, "precision"),
     ({"validation": {"states": ["user_warm"]}}, "Did you mean"),

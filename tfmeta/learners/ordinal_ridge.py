@@ -75,7 +75,7 @@ class OrdinalRidge(Ridge):
         cuts = (self.levels[1:] + self.levels[:-1]) / 2
         self._first_cut = self.add_weight(name="first_cut", shape=(),
                                           initializer=keras.initializers.Constant(cuts[0]))
-        gap = step / label.std - _LEAST_STEP
+        gap = max(step / label.std - _LEAST_STEP, _LEAST_STEP)
         # The inverse of softplus.
         self._cut_steps = self.add_weight(name="cut_steps", shape=(len(cuts) - 1,),
                                           initializer=keras.initializers.Constant(gap + np.log(-np.expm1(-gap))))
@@ -109,12 +109,13 @@ class OrdinalRidge(Ridge):
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         output = self.model.linear_output(fast["weights"], query.user, query.item)
-        log_levels = self._log_levels(output)
+        logits, gaps = self._cumulative(output)
+        log_levels = _log_levels(logits, gaps)
         probability = tf.exp(log_levels)
         levels = tf.constant(self.levels, probability.dtype)
         # Probabilities add up to 1 but for rounding; the score is to lie within the scale.
         mean = tf.reduce_sum(probability * levels, axis=-1) / tf.reduce_sum(probability, axis=-1)
-        below = tf.reduce_sum(tf.cast(self._cumulative(output) < 0.0, tf.int32), axis=-1)
+        below = tf.reduce_sum(tf.cast(logits < 0.0, tf.int32), axis=-1)
         return Prediction(output=mean, median=tf.gather(levels, below), log_levels=log_levels)
 
     def outer_loss(self, prediction: Prediction, *, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -124,9 +125,10 @@ class OrdinalRidge(Ridge):
         used = tf.sequence_mask(length, tf.shape(target)[1])
         target = tf.where(used, target, tf.zeros_like(target))
         nearest = tf.argmin(tf.abs(target[..., None] - tf.constant(self.levels, target.dtype)), axis=-1)
-        chosen = tf.one_hot(nearest, len(self.levels), dtype=target.dtype) * prediction.log_levels
-        loss = tf.where(used, -tf.reduce_sum(chosen, axis=-1), tf.zeros_like(target))
-        return tf.math.divide_no_nan(tf.reduce_sum(loss, axis=1), tf.cast(length, loss.dtype))
+        # Whatever padding holds is replaced before any arithmetic, so that no gradient passes through it.
+        log_levels = tf.where(used[..., None], prediction.log_levels, tf.zeros_like(prediction.log_levels))
+        chosen = tf.one_hot(nearest, len(self.levels), dtype=target.dtype) * log_levels
+        return tf.math.divide_no_nan(-tf.reduce_sum(chosen, axis=[1, 2]), tf.cast(length, chosen.dtype))
 
     def _context_change(self, features: tf.Tensor, residual: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
         """Returns g of the support's statistics: `[B, P]`, zero for an empty support."""
@@ -140,24 +142,28 @@ class OrdinalRidge(Ridge):
         statistics = tf.concat([mean, spread, items], axis=-1)
         return tf.linalg.matmul(tf.nn.relu(tf.linalg.matmul(statistics, self._hidden)), self._context)
 
-    def _cumulative(self, output: tf.Tensor) -> tf.Tensor:
-        """Returns the logits of P(y <= level_k), k = 1 to K - 1: `[B, Q, K - 1]`, ascending."""
-        steps = _LEAST_STEP + tf.nn.softplus(tf.convert_to_tensor(self._cut_steps))
-        cuts = tf.convert_to_tensor(self._first_cut) + tf.concat([[0.0], tf.cumsum(steps)], axis=0)
-        slope = tf.exp(tf.clip_by_value(tf.convert_to_tensor(self._log_slope), -10.0, 10.0))
-        return slope * (cuts - output[..., None])
+    def _cumulative(self, output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the logits of P(y <= level_k), k = 1 to K - 1, `[B, Q, K - 1]`, and what each exceeds the last by.
 
-    def _log_levels(self, output: tf.Tensor) -> tf.Tensor:
-        """Returns the log probability of each level `[B, Q, K]`.
-
-        With ascending logits a < b: log(sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - e^(a-b)).
+        The latter, `[K - 2]`, are positive; as differences of the logits they would be lost in rounding far from 0.
         """
-        logits = self._cumulative(output)
-        below, above = tf.math.log_sigmoid(logits), tf.math.log_sigmoid(-logits)
-        between = below[..., 1:] + above[..., :-1] + tf.math.log(-tf.math.expm1(logits[..., :-1] - logits[..., 1:]))
-        return tf.concat([below[..., :1], between, above[..., -1:]], axis=-1)
+        steps = _LEAST_STEP + tf.nn.softplus(tf.convert_to_tensor(self._cut_steps))
+        first = tf.convert_to_tensor(self._first_cut)
+        cuts = first + tf.concat([tf.zeros_like(first)[None], tf.cumsum(steps)], axis=0)
+        slope = tf.exp(tf.clip_by_value(tf.convert_to_tensor(self._log_slope), -10.0, 10.0))
+        return slope * (cuts - output[..., None]), slope * steps
 
     def get_config(self) -> dict:
         config = {**super().get_config(), **self._own_config}
         # The inner problem is least squares here.
         return {key: value for key, value in config.items() if key not in ("newton_steps", "inner_loss")}
+
+
+def _log_levels(logits: tf.Tensor, gaps: tf.Tensor) -> tf.Tensor:
+    """Returns the log probability of each level `[B, Q, K]`; arguments as `_cumulative` returns them.
+
+    With logits a < b: log(sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - e^(a-b)).
+    """
+    below, above = tf.math.log_sigmoid(logits), tf.math.log_sigmoid(-logits)
+    between = below[..., 1:] + above[..., :-1] + tf.math.log(-tf.math.expm1(-gaps))
+    return tf.concat([below[..., :1], between, above[..., -1:]], axis=-1)

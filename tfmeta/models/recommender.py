@@ -116,11 +116,15 @@ class Recommender(keras.Model):
                          support_length: tf.Tensor, query_item: tf.Tensor) -> tf.Tensor:
         """Returns the adapted predictive medians `[B, Q]` in the label's own unit; arguments as in `adapt_and_score`.
 
-        Only for learners with `has_median`.
+        Only for learners with `has_median`. The medians are unadapted where the adapted scores are.
         """
+        query = Query(user=user, item=query_item)
+        base = self.learner.predict(self.learner.init(user), query)
         fast = self.adapt(user, support_item=support_item, support_label=support_label,
                           support_length=support_length)
-        return self.to_score(self.learner.predict(fast, Query(user=user, item=query_item)).median)
+        adapted = self.learner.predict(fast, query)
+        usable = tf.reduce_all(tf.math.is_finite(adapted.output), axis=1, keepdims=True)
+        return self.to_score(tf.where((support_length[:, None] > 0) & usable, adapted.median, base.median))
 
     def query_loss(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
                    support_length: tf.Tensor, query_item: tf.Tensor, query_label: tf.Tensor,
