@@ -48,7 +48,7 @@ def train_on(ratings: pd.DataFrame, films: pd.DataFrame, *, out: str) -> RunDire
     raw = RawData.from_frames(ratings, schema=schema, items=films)
     split = SplitConfig(query_size=4, min_interactions=8, num_splits=1)
     data = prepare(raw=raw, out=f"{out}/prepared", split=split)
-    config = load_config("quick", overrides=["epochs=8", "learner.inner_steps=3"])
+    config = load_config("quick", overrides=["epochs=20"])
     train(config=config, data=data, run=f"{out}/run", progress=False)
     return RunDirectory.open(f"{out}/run")
 

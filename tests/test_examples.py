@@ -19,7 +19,8 @@ def test_quickstart_adapts_to_a_new_user(quickstart, capsys):
     mean = table.groupby("genre")[["unadapted", "adapted"]].mean()
     moved = mean["adapted"] - mean["unadapted"]
     assert moved["western"] > 1.0 and moved["horror"] < -1.0
-    assert abs(moved["comedy"]) < 0.7 and abs(moved["drama"]) < 0.7
+    # The genres that the user said nothing about move much less.
+    assert max(abs(moved["comedy"]), abs(moved["drama"])) < 0.5 * moved["western"]
     assert set(table["genre"].head(5)) == {"western"}
     # Rated films are not among the candidates.
     assert len(table) == quickstart.NUM_FILMS - 6

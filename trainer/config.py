@@ -141,7 +141,9 @@ class TrainConfig:
     Attributes:
       seed: of initial values, tasks and item-id dropout.
       model: `{name: two_tower, ...}`, hyper-parameters of the model.
-      learner: `{name: maml, scope: ..., ...}`, hyper-parameters of the learner.
+      learner: `{name: maml, scope: ..., ...}`, hyper-parameters of the learner. Without a name it is `ordinal_ridge`
+        for ratings on levels and `ridge` for other labels where the model has a linear head, as two_tower has, else
+        `maml`; options that only one of these has decide, too. A run's own configuration has the name.
       sampler: how support and query are drawn.
       optimizer: the outer optimizer.
       epochs: at most that many; exactly that many where there are no validation tasks.
@@ -160,7 +162,7 @@ class TrainConfig:
 
     seed: int = 0
     model: dict = dataclasses.field(default_factory=lambda: {"name": "two_tower"})
-    learner: dict = dataclasses.field(default_factory=lambda: {"name": "maml"})
+    learner: dict = dataclasses.field(default_factory=dict)
     sampler: TaskSamplerConfig = dataclasses.field(default_factory=TaskSamplerConfig)
     optimizer: OptimizerConfig = OptimizerConfig()
     epochs: int = 20

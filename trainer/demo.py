@@ -61,7 +61,8 @@ def run_demo(*, out: str, seed: int = 0, size: DemoSize = FULL, progress: bool =
       say: called with each piece of text for people.
 
     Returns:
-      JSON-able: paths, headline metrics by state, the verification, the example user's lists, seconds by step.
+      JSON-able: paths, the learner's name, headline metrics by state, the verification, the example user's
+      lists, seconds by step.
 
     Raises:
       ConfigError: if `out` holds something else.
@@ -82,15 +83,17 @@ def run_demo(*, out: str, seed: int = 0, size: DemoSize = FULL, progress: bool =
         say(describe(prepared.path, prepared.summary))
     with steps("Meta-training"):
         from trainer.loop import train
+        from trainer.run_directory import RunDirectory
 
         result = train(config=load_config(size.config, overrides=[f"seed={seed}"]), data=prepared, run=paths["run"],
                        progress=progress)
         chosen = "" if result.metric is None else (
             f"; weights of epoch {result.best_epoch} ({result.metric} {result.best:.4f} on validation tasks)")
-        say(f"{result.epochs} epochs in {result.seconds:.0f} s{chosen}")
+        learner = RunDirectory.open(result.run).config.learner["name"]
+        say(f"Learner {learner}: {result.epochs} epochs in {result.seconds:.0f} s{chosen}")
     with steps("Evaluation on users and items that training never saw"):
-        evaluation = _evaluate(paths["run"], size=size, progress=progress)
-        headline, text = _headline(evaluation.rows)
+        evaluation = _evaluate(paths["run"], learner=learner, size=size, progress=progress)
+        headline, text = _headline(evaluation.rows, learner=learner)
         say(text)
     with steps("Report"):
         from trainer.report import write_run_report
@@ -98,8 +101,9 @@ def run_demo(*, out: str, seed: int = 0, size: DemoSize = FULL, progress: bool =
         paths["report"] = write_run_report(
             paths["run"], title="tfmeta demo", synthetic=True,
             facts={"Users": prepared.summary["users"]["warm"], "Items": prepared.summary["items"]["warm"],
-                   "Training interactions": prepared.summary["rows"]["train"], "Epochs": result.epochs,
-                   "Training seconds": round(result.seconds, 1), "Seed": seed, "Run hash": result.hash[:12]})
+                   "Training interactions": prepared.summary["rows"]["train"], "Learner": learner,
+                   "Epochs": result.epochs, "Training seconds": round(result.seconds, 1), "Seed": seed,
+                   "Run hash": result.hash[:12]})
         say(paths["report"])
     with steps("Export, verified in a process that cannot import tfmeta"):
         from export.run_export import export_run
@@ -112,8 +116,8 @@ def run_demo(*, out: str, seed: int = 0, size: DemoSize = FULL, progress: bool =
     with steps("Server: adapt to an unseen user inside one request"):
         user = ask_server(paths["model_base"], model=MODEL, prepared=prepared, truth=truth)
         say(user.text())
-    return _finish(out, paths, steps=steps, headline=headline, checks=checks, user=user, seed=seed, say=say,
-                   result=result)
+    return _finish(out, paths, learner=learner, steps=steps, headline=headline, checks=checks, user=user, seed=seed,
+                   say=say, result=result)
 
 
 def _claim(out: str, *, seed: int) -> None:
@@ -141,7 +145,7 @@ class _Steps:
         self.seconds[title] = round(time.monotonic() - begun, 2)
 
 
-def _evaluate(run: str, *, size: DemoSize, progress: bool):
+def _evaluate(run: str, *, learner: str, size: DemoSize, progress: bool):
     from tfmeta.baselines import baselines_for
     from trainer.evaluation.evaluate_run import count_steps, evaluate_runs
 
@@ -152,10 +156,10 @@ def _evaluate(run: str, *, size: DemoSize, progress: bool):
             bar.set_postfix_str(text, refresh=False)
             bar.update(1)
 
-        return evaluate_runs([f"maml={run}"], ks=size.ks, baselines=baselines, progress=step)
+        return evaluate_runs([f"{learner}={run}"], ks=size.ks, baselines=baselines, progress=step)
 
 
-def _headline(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+def _headline(rows: list[dict[str, Any]], *, learner: str) -> tuple[dict[str, Any], str]:
     """Returns the main figures by state and metric, and the table with a closing line a state."""
     from trainer.evaluation.table import format_table
     from trainer.report.result_rows import ResultRows
@@ -167,10 +171,10 @@ def _headline(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
     for state in table.states:
         headline[state] = {}
         for metric in ("auc", "mae"):
-            curve = table.curve(state, "maml", metric)
+            curve = table.curve(state, learner, metric)
             best = table.best(state, "reference", metric)
             attainable = table.last(state, "synthetic_fold_in", metric)
-            share = table.recovered(state, "maml", metric)
+            share = table.recovered(state, learner, metric)
             headline[state][metric] = {
                 "floor": table.best(state, "floor", metric)["value"], "baseline": best["value"],
                 "baseline_name": best["model"], "unadapted": curve[0]["value"], "adapted": curve[-1]["value"],
@@ -184,12 +188,12 @@ def _headline(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
     return headline, text
 
 
-def _finish(out: str, paths: dict[str, str], *, steps: _Steps, headline, checks, user: DemoUser, seed: int, result,
-            say: Callable[[str], Any]) -> dict[str, Any]:
+def _finish(out: str, paths: dict[str, str], *, learner: str, steps: _Steps, headline, checks, user: DemoUser,
+            seed: int, result, say: Callable[[str], Any]) -> dict[str, Any]:
     paths["tensorboard"] = filesystem.join(paths["run"], "tensorboard")
     outcome = {"complete": True, "synthetic": True, "seed": seed, "paths": paths, "run_hash": result.hash,
-               "metrics": headline, "verified": {c.name: c.passed for c in checks}, "user": user.to_dict(),
-               "seconds": {**steps.seconds, "total": round(sum(steps.seconds.values()), 2)}}
+               "learner": learner, "metrics": headline, "verified": {c.name: c.passed for c in checks},
+               "user": user.to_dict(), "seconds": {**steps.seconds, "total": round(sum(steps.seconds.values()), 2)}}
     filesystem.write_text(filesystem.join(out, MARKER), json.dumps(outcome, indent=2) + "\n")
     say(f"""
 Done in {outcome['seconds']['total']:.0f} s; all of it on synthetic data.

@@ -23,6 +23,7 @@ from trainer.history import TensorBoardWriter, write_history
 from trainer.nan_guard import check_finite
 from trainer.optimizer import LearningRate, build_optimizer, exempt_from_decay
 from trainer.outer_step import OuterStep
+from trainer.resolve_learner import resolve_learner
 from trainer.run_directory import RunDirectory, build_from_config
 from trainer.train_result import TrainResult
 from trainer.training_state import TrainingState
@@ -43,7 +44,7 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
     best epoch; where it has none, training lasts `config.epochs` epochs and the last weights are final.
 
     Args:
-      config: everything that decides the outcome.
+      config: everything that decides the outcome; a learner without a name is chosen by the data.
       data: a prepared directory or its path.
       run: directory to create; on any file system that `tf.io.gfile` opens.
       resume: continue the run that is there; a complete one is returned as it is.
@@ -60,6 +61,7 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
     """
     prepared = data if isinstance(data, PreparedData) else PreparedData(data)
     spec = prepared.feature_spec
+    config = resolve_learner(config, prepared)
     directory = RunDirectory.create(run, config=config, feature_spec=spec, data_path=prepared.path,
                                     training_fingerprint=prepared.training_fingerprint(), resume=resume)
     if directory.complete:

@@ -38,6 +38,20 @@ def make_step(data, *, clip_norm=None, dropout=0.0, name="sgd", learning_rate=0.
     return step, recommender, tables, sampler
 
 
+@pytest.mark.parametrize(("unit", "shift", "learner"), [
+    ("rating", 0.0, {"name": "ordinal_ridge"}), ("rating", 0.5, {"name": "ordinal_ridge", "step": 0.5}),
+    ("rating", 1 / 3, {"name": "ridge"}), ("click", 0.0, {"name": "ridge"})])
+def test_a_learner_without_a_name_is_chosen_once_by_the_training_labels(tmp_path, unit, shift, learner):
+    data = write_tiny(tmp_path / "data", unit=unit, label_shift=shift)
+    run_small(data, tmp_path / "run", learner={}, epochs=1)
+    run = RunDirectory.open(str(tmp_path / "run"))
+    assert run.config.learner == learner
+    assert run.recommender().get_config()["learner"].items() >= learner.items()
+    # The same configuration, still without a name, is that run's own.
+    config = load_config(SMALL | {"learner": {}, "epochs": 1})
+    assert train(config=config, data=data, run=run.path, resume=True, progress=False).hash == run.summary["hash"]
+
+
 def test_the_run_directory_holds_what_was_trained(tiny_run, tiny_data):
     result, path = tiny_run
     run = RunDirectory.open(str(path))

@@ -81,6 +81,17 @@ class TrainingRows:
                 item[start:stop], label[start:stop] = reader.read(start, stop)
         return item, label
 
+    def distinct_labels(self, *, limit: int = 200) -> np.ndarray:
+        """Returns the labels that occur, ascending float32; once there are more than `limit`, only some of them."""
+        found = np.zeros(0, np.float32)
+        with self._open() as file:
+            for group in range(len(self.group_start) - 1):
+                table = file.read_row_group(group, columns=["label"], use_threads=False)
+                found = np.union1d(found, _column(table, "label", np.float32))
+                if len(found) > limit:
+                    break
+        return found
+
     @contextlib.contextmanager
     def reader(self) -> Iterator["_Reader"]:
         """Yields an object whose `read(start, stop)` returns (`item_row` int32, `label` float32) of these rows."""

@@ -144,8 +144,12 @@ class EmbeddingModel(MetaModel):
         dense = self.projections[side](encoded[..., -width:], fast=fast, record=record)
         return encoded[..., :-width], dense
 
+    @classmethod
+    def has_linear_head(cls, scope, options):
+        return scope == "last_layer"
+
     def linear(self, user, item):
-        if self.scope != "last_layer":
+        if not self.has_linear_head(self.scope, self._config):
             return super().linear(user, item)
         hidden = tf.cast(self.decision.hidden((user[:, None, :], item)), self.variable_dtype)
         return tf.concat([hidden, tf.ones_like(hidden[..., :1])], axis=-1), tf.zeros_like(hidden[..., 0])

@@ -87,6 +87,11 @@ class MetaModel(keras.Model):
         """
         raise NotImplementedError
 
+    @classmethod
+    def has_linear_head(cls, scope: str, options: dict) -> bool:
+        """Tells whether `linear` works in a scope, for the constructor's other options."""
+        return False
+
     def linear(self, user: tf.Tensor, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Writes the unadapted model as a linear function of its head: `output = features . weights + offset`.
 

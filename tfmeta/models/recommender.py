@@ -13,7 +13,9 @@ from tfmeta.data.task_batch import TaskBatch
 from tfmeta.errors import ConfigError, suggest
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.task_tensors import Query, Support
+from tfmeta.models.default_learner import default_learner
 from tfmeta.models.fast_weights import Fast
+from tfmeta.models.meta_model import MetaModel
 
 # Name in a configuration -> where the class is. A new model or learner is one file and one line here.
 MODELS = {
@@ -194,26 +196,39 @@ def build_recommender(feature_spec: FeatureSpec, *, model: dict | None = None, l
     Args:
       feature_spec: of the data.
       model: `{"name": one of MODELS, ...hyper-parameters}`; default two_tower.
-      learner: `{"name": one of LEARNERS, "scope": which weights adapt, ...}`; default maml. The default scope is
-        the first one of the learner's that the model has, the model's first where the learner takes any.
+      learner: `{"name": one of LEARNERS, "scope": which weights adapt, ...}`; without a name `default_learner`
+        chooses: `ordinal_ridge` for ratings and `ridge` for clicks and weights where the model has a linear head, as
+        two_tower has, else `maml`. The default scope is the first one of the learner's that the model has, the
+        model's first where the learner takes any.
       seed: of all initial values.
 
     Raises:
       ConfigError: on an unknown name, key or scope, or a value out of range.
     """
-    model_class, model_options = _resolve(MODELS, {"name": "two_tower", **(model or {})}, "model")
-    learner_class, learner_options = _resolve(LEARNERS, {"name": "maml", **(learner or {})}, "learner")
-    scope = learner_options.pop("scope", None) or _default_scope(learner_class, model_class, learner, model)
-    _check_options(model_class, model_options, "model", reserved=("feature_spec", "scope", "seed"))
+    chosen, model_options = model_class(model)
+    if "name" not in (learner or {}):
+        learner = default_learner(feature_spec.label, model_class=chosen, model=model_options, learner=learner or {})
+    learner_class, learner_options = _resolve(LEARNERS, learner, "learner")
+    scope = learner_options.pop("scope", None) or _default_scope(learner_class, chosen, learner, model)
+    _check_options(chosen, model_options, "model", reserved=("feature_spec", "scope", "seed"))
     _check_options(learner_class, learner_options, "learner", reserved=("model",))
-    built = model_class(feature_spec, scope=scope, seed=seed, **model_options)
+    built = chosen(feature_spec, scope=scope, seed=seed, **model_options)
     return Recommender(feature_spec, learner_class(built, **learner_options))
 
 
-def _default_scope(learner_class, model_class, learner: dict | None, model: dict | None) -> str:
+def model_class(model: dict | None) -> tuple[type[MetaModel], dict]:
+    """Returns the class and the other options of `{"name": one of MODELS, ...}`; two_tower without a name.
+
+    Raises:
+      ConfigError: on an unknown name.
+    """
+    return _resolve(MODELS, {"name": "two_tower", **(model or {})}, "model")
+
+
+def _default_scope(learner_class, model_class, learner: dict, model: dict | None) -> str:
     usable = [s for s in learner_class.SCOPES or model_class.SCOPES if s in model_class.SCOPES]
     if not usable:
-        raise ConfigError(f"Learner '{(learner or {}).get('name')}' requires a model with a scope of "
+        raise ConfigError(f"Learner '{learner['name']}' requires a model with a scope of "
                           f"{', '.join(learner_class.SCOPES)}, received model "
                           f"'{(model or {}).get('name', 'two_tower')}', which has {', '.join(model_class.SCOPES)}.")
     return usable[0]

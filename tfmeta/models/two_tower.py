@@ -154,8 +154,12 @@ class TwoTower(MetaModel):
             return self.deltas[1]((content,), fast=fast)
         return self.item_tower(content, fast=fast, record=record)
 
+    @classmethod
+    def has_linear_head(cls, scope, options):
+        return scope == "user_vector" and options.get("similarity", "dot") == "dot"
+
     def linear(self, user, item):
-        if self.scope != "user_vector" or self.similarity != "dot":
+        if not self.has_linear_head(self.scope, self._config):
             return super().linear(user, item)
         # One in the place of the item's bias; two products with a row are cheaper than a slice and a join.
         bias = tf.one_hot(self.vector_dim, self.vector_dim + 1, dtype=item.dtype)

@@ -9,10 +9,12 @@ HELP = "Meta-train a model on prepared data"
 _EPILOG = """\
 examples:
   tfmeta train --data prepared --out runs/first
-  tfmeta train --config my.yaml --data prepared --out runs/second --set epochs=10 --set learner.inner_steps=3
+  tfmeta train --config my.yaml --data prepared --out runs/second --set epochs=10
   tfmeta train --config my.yaml --data prepared --out runs/second --resume     after an interruption
   tfmeta train --print-config                                                  all settings and their defaults
 
+A configuration that names no learner gets ordinal_ridge for ratings on levels, ridge for clicks and weights, and maml
+where the model has no linear head; the run's config.yaml says which. '--set learner.name=NAME' takes another.
 Without validation tasks in the data, training lasts exactly `epochs` epochs; otherwise the best epoch is kept.
 Paths may be anything TensorFlow opens, such as gs://bucket/run."""
 
@@ -52,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(dataclasses.asdict(result)))
         return 0
-    print(f"Run {result.run}: {result.epochs} epochs, {result.steps} steps, {result.seconds:.0f} s"
+    from trainer.run_directory import RunDirectory
+
+    learner = RunDirectory.open(result.run).config.learner["name"]
+    print(f"Run {result.run}: learner {learner}, {result.epochs} epochs, {result.steps} steps, {result.seconds:.0f} s"
           + (", stopped early" if result.stopped_early else ""))
     if result.metric is not None:
         print(f"  weights of epoch {result.best_epoch}: {result.metric} {result.best:.4f}")
