@@ -68,3 +68,16 @@ def test_writing_takes_less_than_the_rows_once_more(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < size, (peak / number, size / number)
+
+
+def test_distinct_labels_of_all_row_groups(tmp_path):
+    raw = raw_of(np.repeat(np.arange(50), 4))
+    label = np.repeat(np.arange(50, dtype=np.float32), 4) / 2
+    interactions = dataclasses.replace(raw.interactions, label=label)
+    path = str(tmp_path / "train.parquet")
+    write_train(interactions, label != 3.0, path=path, rows_per_group=20)
+    found = TrainingRows(path).distinct_labels()
+    np.testing.assert_array_equal(found, np.setdiff1d(label, [3.0]))
+    # Past the limit the rest is not read.
+    some = TrainingRows(path).distinct_labels(limit=7)
+    assert 7 < len(some) < len(found) and set(some) < set(found)
