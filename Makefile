@@ -91,7 +91,7 @@ lint: $(STAMP) ## ruff
 	@$(BIN)/ruff check .
 
 lock: $(STAMP) ## resolve requirements/dev.txt again
-	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 --extra test --extra tune --extra tfrs \
+	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 --extra test --extra tune --extra tfrs --extra otel --extra batch --extra kfp \
 	  pyproject.toml requirements/dev.in -o requirements/dev.txt -q
 	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 requirements/bench.in \
 	  -o requirements/bench.txt -q
