@@ -31,7 +31,7 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     setting = w1.W1(inner_steps=args.inner_steps, tasks=args.tasks, order=args.order, support=args.support,
                     query=args.query, batches=args.batches, seed=args.seed)
-    outer = w1.outer_step(setting, w1.build(setting), dense=args.adam == "dense", xla=args.tasks <= w1.XLA_TASKS)
+    outer = w1.outer_step(setting, w1.build(setting), dense=args.adam == "dense", xla=True)
     batches = w1.batches(setting)
 
     def step(number: int) -> tf.Tensor:

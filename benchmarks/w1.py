@@ -20,8 +20,6 @@ EMBEDDING_DIM = 32
 UNITS = (64, 64)
 INNER_RATE = 0.01
 OUTER_RATE = 1e-3
-# Up to that many tasks compiling with XLA (`TrainConfig.xla`) pays; beyond, plain products are faster.
-XLA_TASKS = 64
 NUM_USERS, NUM_ITEMS = 6_040, 100_000
 # Transformed ids 0 and 1 are missing and unknown; known values follow.
 FIRST_ID = 2
