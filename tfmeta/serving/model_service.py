@@ -1,17 +1,23 @@
-"""tensorflow.serving.ModelService: GetModelStatus."""
+"""tensorflow.serving.ModelService: GetModelStatus and HandleReloadConfigRequest."""
+
+import logging
 
 import grpc
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow.core.protobuf import error_codes_pb2
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 
+from tfmeta.serving.model_config_file import model_configs
 from tfmeta.serving.model_manager import ModelManager
 from tfmeta.serving.request_error import RequestError
 
+_LOG = logging.getLogger("tfmeta.serving")
+
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """Reports the versions of a model; the set of models is fixed at start, so a reload is UNIMPLEMENTED.
+    """Reports the versions of a model, and replaces the list of models.
 
     Args:
-      manager: the loaded models.
+      manager: the models.
     """
 
     def __init__(self, manager: ModelManager):
@@ -22,15 +28,26 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             if not request.HasField("model_spec"):
                 raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
             spec = request.model_spec
-            if spec.version_label:
-                raise RequestError("INVALID_ARGUMENT",
-                                   f"Unrecognized servable version label: {spec.version_label}")
-            states = self._manager.states(spec.name,
-                                          version=spec.version.value if spec.HasField("version") else None)
+            states = self._manager.states(spec.name, version=spec.version.value if spec.HasField("version") else None,
+                                          label=spec.version_label or None)
         except RequestError as error:
             context.abort(getattr(grpc.StatusCode, error.code), error.message)
         response = get_model_status_pb2.GetModelStatusResponse()
-        for version, state in states:
+        for version, state, error in states:
+            entry = response.model_version_status.add(version=version, state=state)
             # An empty status stands for OK, and a stock server writes it.
-            response.model_version_status.add(version=version, state=state).status.SetInParent()
+            entry.status.SetInParent()
+            if error is not None:
+                entry.status.error_code = error_codes_pb2.Code.Value(error[0])
+                entry.status.error_message = error[1]
+        return response
+
+    def HandleReloadConfigRequest(self, request, context):
+        try:
+            self._manager.reload(model_configs(request.config))
+        except RequestError as error:
+            _LOG.error("The models were not reloaded: %s", error.message)
+            context.abort(getattr(grpc.StatusCode, error.code), error.message)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
         return response

@@ -5,6 +5,7 @@ import numpy as np
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from tfmeta.serving import tensor_codec
+from tfmeta.serving.lifecycle.lease import Lease
 from tfmeta.serving.model_manager import ModelManager
 from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.servable import Servable
@@ -39,12 +40,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             context.abort(getattr(grpc.StatusCode, error.code), error.message)
 
     def _predict(self, request) -> predict_pb2.PredictResponse:
-        servable = find_servable(self._manager, request)
-        name = request.model_spec.signature_name
-        signature = servable.signature(name)
-        inputs = _read_inputs(signature, request)
-        outputs = _check_filter(signature, request.output_filter)
-        results = servable.run(name, inputs, outputs)
+        with lease_servable(self._manager, request) as servable:
+            name = request.model_spec.signature_name
+            signature = servable.signature(name)
+            inputs = read_inputs(signature, request)
+            outputs = check_filter(signature, request.output_filter)
+            results = servable.run(name, inputs, outputs)
         response = predict_pb2.PredictResponse()
         describe(response.model_spec, servable)
         response.model_spec.signature_name = name or "serving_default"
@@ -61,9 +62,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         for field in request.metadata_field:
             if field != "signature_def":
                 raise RequestError("INVALID_ARGUMENT", f"Metadata field {field} is not supported")
-        servable = find_servable(self._manager, request)
+        with lease_servable(self._manager, request) as servable:
+            definitions = servable.signature_defs
         signatures = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in servable.signature_defs.items():
+        for name, signature in definitions.items():
             signatures.signature_def[name].CopyFrom(signature)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         describe(response.model_spec, servable)
@@ -71,13 +73,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-def find_servable(manager: ModelManager, request) -> Servable:
-    """Returns the servable that a request's model_spec means; RequestError if there is none."""
+def lease_servable(manager: ModelManager, request) -> Lease:
+    """Returns the servable that a request's model_spec means, for a `with` block; RequestError if there is none."""
     if not request.HasField("model_spec"):
         raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
     spec = request.model_spec
-    return manager.find(spec.name, version=spec.version.value if spec.HasField("version") else None,
-                        label=spec.version_label or None)
+    return manager.lease(spec.name, version=spec.version.value if spec.HasField("version") else None,
+                         label=spec.version_label or None)
 
 
 def describe(spec, servable: Servable) -> None:
@@ -109,7 +111,8 @@ def refuse_empty(alias: str, value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _read_inputs(signature, request) -> dict:
+def read_inputs(signature, request) -> dict[str, np.ndarray]:
+    """Returns the arrays of a Predict request by input name; RequestError unless they fit the signature."""
     check_aliases(signature, set(request.inputs))
     inputs = {}
     for alias, proto in request.inputs.items():
@@ -120,7 +123,8 @@ def _read_inputs(signature, request) -> dict:
     return inputs
 
 
-def _check_filter(signature, wanted) -> tuple[str, ...]:
+def check_filter(signature, wanted) -> tuple[str, ...]:
+    """Returns a request's output filter; RequestError names an output that is unknown or there twice."""
     for position, alias in enumerate(wanted):
         if alias not in signature.outputs:
             raise RequestError("INVALID_ARGUMENT",

@@ -66,12 +66,10 @@ class RestService:
                 return 200, self._predict(name, version, label, body)
             if found["what"] == "/metadata":
                 return 200, self._metadata(name, version, label)
-            if label:
-                raise RequestError("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
             return 200, {"model_version_status": [
                 {"version": str(number), "state": STATE_NAMES[state],
-                 "status": {"error_code": "OK", "error_message": ""}}
-                for number, state in self._manager.states(name, version=version)]}
+                 "status": {"error_code": error[0] if error else "OK", "error_message": error[1] if error else ""}}
+                for number, state, error in self._manager.states(name, version=version, label=label)]}
         except RequestError as error:
             return _STATUS.get(error.code, 500), {"error": error.message}
 
@@ -82,7 +80,10 @@ class RestService:
         return {"error": f"The body requires at most {self._max_body_bytes} bytes, received {size}."}
 
     def _predict(self, name: str, version: int | None, label: str | None, body: bytes) -> dict:
-        servable = self._manager.find(name, version=version, label=label)
+        with self._manager.lease(name, version=version, label=label) as servable:
+            return self._run(servable, body)
+
+    def _run(self, servable, body: bytes) -> dict:
         try:
             request = json.loads(body)
         except (ValueError, RecursionError):
@@ -99,9 +100,10 @@ class RestService:
         return write_reply(outputs, rows=rows)
 
     def _metadata(self, name: str, version: int | None, label: str | None) -> dict:
-        servable = self._manager.find(name, version=version, label=label)
+        with self._manager.lease(name, version=version, label=label) as servable:
+            definitions = servable.signature_defs
         signatures = get_model_metadata_pb2.SignatureDefMap()
-        for key, signature in servable.signature_defs.items():
+        for key, signature in definitions.items():
             signatures.signature_def[key].CopyFrom(signature)
         return {"model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
                 "metadata": {"signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)}}
