@@ -1,14 +1,15 @@
 """One loaded version of a model."""
 
 import threading
+import time
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from tfmeta.errors import ServingError
-from tfmeta.serving import tensor_codec
 from tfmeta.serving.request_error import RequestError
+from tfmeta.serving.signature_call import SignatureCall
 
 # Names of tf.errors codes are those of gRPC, except for the spelling of one.
 _CODES = {code: name for name, code in vars(tf.errors).items() if name.isupper() and isinstance(code, int)}
@@ -44,7 +45,7 @@ class Servable:
             raise ServingError(f"Model '{name}' requires a SavedModel with tag 'serve' in '{path}': "
                                f"{str(error).splitlines()[0]}") from None
         self.signature_defs = dict(meta_graph.signature_def)
-        self._callables: dict[tuple, object] = {}
+        self._calls: dict[tuple, SignatureCall] = {}
         self._lock = threading.Lock()
 
     def signature(self, name: str):
@@ -59,62 +60,58 @@ class Servable:
             raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         return signature
 
-    def run(self, signature_name: str, inputs: dict[str, np.ndarray],
-            output_names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    def call(self, signature_name: str, output_names: tuple[str, ...] = ()) -> SignatureCall:
+        """Returns a signature with the outputs wanted (empty for all), ready to be called; RequestError if unknown."""
+        signature = self.signature(signature_name)
+        # Sorted, so that every order of one filter shares a callable and a queue.
+        outputs = tuple(sorted(output_names or signature.outputs))
+        key = (signature_name or "serving_default", outputs)
+        made = self._calls.get(key)
+        if made is None:
+            with self._lock:
+                if key not in self._calls:
+                    self._calls[key] = SignatureCall(key[0], signature, outputs=outputs,
+                                                     run=self._callable(signature, outputs))
+                made = self._calls[key]
+        return made
+
+    def run(self, signature_name: str, inputs: dict[str, np.ndarray], output_names: tuple[str, ...] = (), *,
+            deadline: float | None = None) -> dict[str, np.ndarray]:
         """Runs a signature in the calling thread; safe from many threads.
 
         Args:
           signature_name: key of the signature.
           inputs: one array per input of the signature, strings as bytes in object arrays.
           output_names: the outputs wanted; empty for all.
+          deadline: `time.monotonic()` after which it is not to be run.
 
         Returns:
           Arrays by output name.
 
         Raises:
-          RequestError: INVALID_ARGUMENT on a wrong type, otherwise the failing op's own code and message.
+          RequestError: INVALID_ARGUMENT on a wrong type, DEADLINE_EXCEEDED if it is too late, otherwise the failing
+            op's own code and message.
         """
-        signature = self.signature(signature_name)
-        outputs = output_names or tuple(signature.outputs)
-        feeds, call = self._callable(signature_name or "serving_default", signature, outputs)
-        values = []
-        for position, (alias, number) in enumerate(feeds):
-            value = inputs[alias]
-            if value.dtype != tensor_codec.TYPES[number][1]:
-                raise RequestError("INVALID_ARGUMENT",
-                                   f"Expects arg[{position}] to be {tensor_codec.type_name(number)} but "
-                                   f"{_name_of(value.dtype)} is provided")
-            values.append(value)
-        try:
-            results = call(*values)
-        except tf.errors.OpError as error:
-            raise RequestError(_CODES.get(error.error_code, "UNKNOWN"), error.message) from None
-        return dict(zip(outputs, results, strict=True))
+        call = self.call(signature_name, output_names)
+        values = call.values(inputs)
+        if deadline is not None and time.monotonic() >= deadline:
+            raise RequestError("DEADLINE_EXCEEDED", "The request's deadline passed before it could run.")
+        return call.named(call.run(values))
 
-    def _callable(self, name: str, signature, outputs: tuple[str, ...]):
-        key = (name, outputs)
-        made = self._callables.get(key)
-        if made is None:
-            with self._lock:
-                if key not in self._callables:
-                    order = sorted(signature.inputs.items(), key=lambda item: item[1].name)
-                    options = config_pb2.CallableOptions(
-                        feed=[info.name for _, info in order],
-                        fetch=[signature.outputs[o].name for o in outputs],
-                        run_options=config_pb2.RunOptions(inter_op_thread_pool=-1))
-                    self._callables[key] = ([(alias, info.dtype) for alias, info in order],
-                                            self._session._make_callable_from_options(options))
-                made = self._callables[key]
-        return made
+    def _callable(self, signature, outputs: tuple[str, ...]):
+        made = self._session._make_callable_from_options(config_pb2.CallableOptions(
+            feed=sorted(info.name for info in signature.inputs.values()),
+            fetch=[signature.outputs[o].name for o in outputs],
+            run_options=config_pb2.RunOptions(inter_op_thread_pool=-1)))
+
+        def run(values: list[np.ndarray]) -> list[np.ndarray]:
+            try:
+                return made(*values)
+            except tf.errors.OpError as error:
+                raise RequestError(_CODES.get(error.error_code, "UNKNOWN"), error.message) from None
+        return run
 
     def close(self) -> None:
         """Frees the session; later calls fail."""
-        self._callables.clear()
+        self._calls.clear()
         self._session.close()
-
-
-def _name_of(dtype: np.dtype) -> str:
-    for _, (name, known, _) in tensor_codec.TYPES.items():
-        if dtype == known:
-            return name
-    return str(dtype)

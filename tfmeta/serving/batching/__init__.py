@@ -1,0 +1,1 @@
+"""Request batching as TensorFlow Serving does it."""
