@@ -117,6 +117,14 @@ class Bayesian(Learner):
             return Prediction(output=mean * tf.math.rsqrt(1 + math.pi / 8 * variance), variance=variance)
         return Prediction(output=mean, variance=variance + tf.square(self.noise()))
 
+    @property
+    def has_index(self) -> bool:
+        # A logistic output also falls with the variance, which is no product.
+        return self.model.has_index and not self.logistic
+
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.model.index_user(self.model.linear_fast(fast["mean"]), user)
+
     def outer_loss(self, prediction: Prediction, *, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         if self._outer_loss_name is not None:
             return super().outer_loss(prediction, target=target, length=length)

@@ -71,6 +71,13 @@ class DropoutNet(Learner):
         features, offset = self.model.linear(query.user, query.item)
         return Prediction(output=tf.linalg.matvec(features, fast["weights"]) + offset)
 
+    @property
+    def has_index(self) -> bool:
+        return self.model.has_index
+
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.model.index_user(self.model.linear_fast(fast["weights"]), user)
+
     def task_loss(self, support, query, *, target, length, progress):
         fast = self.init(support.user)
         preference = self._preference(fast, support)

@@ -57,6 +57,18 @@ class Learner(keras.layers.Layer):
         """Scores candidates under fast weights, in target units."""
         return Prediction(output=self.model.apply(fast, query.user, query.item))
 
+    @property
+    def has_index(self) -> bool:
+        """Whether `predict` ranks items as the product of `index_user` and the model's `index_items` does."""
+        return self.model.has_index and type(self).predict is Learner.predict
+
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the vector `[B, W]` and offset `[B]` of `MetaModel.index_user` under this learner's fast weights.
+
+        The output before any transformation of the learner's own is `vector . v + b + offset`; only where `has_index`.
+        """
+        return self.model.index_user(fast, user)
+
     def outer_loss(self, prediction: Prediction, *, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each task `[B]` on its query set, `target [B, Q]` in target units."""
         return self._outer_loss(prediction.output, target, length)

@@ -80,5 +80,13 @@ class LWA(Learner):
         features, offset = self.model.linear(query.user, query.item)
         return Prediction(output=tf.linalg.matvec(features, fast["weights"]) + fast["bias"] + offset)
 
+    @property
+    def has_index(self) -> bool:
+        return self.model.has_index
+
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        vector, offset = self.model.index_user(self.model.linear_fast(fast["weights"]), user)
+        return vector, offset + fast["bias"][:, 0]
+
     def get_config(self) -> dict:
         return {**super().get_config(), **self._config}

@@ -67,6 +67,9 @@ class MetaEmb(TaskEmbeddingLearner):
     def predict(self, fast: Fast, query: Query) -> Prediction:
         return Prediction(output=self._view.apply(fast, query.user, query.item))
 
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._view.index_user(fast, user)
+
     def task_loss(self, support, query, *, target, length, progress):
         fast = self.init(support.user)
         if self._positives_only:

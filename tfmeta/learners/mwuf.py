@@ -73,6 +73,12 @@ class MWUF(TaskEmbeddingLearner):
                 SHIFT: tf.where(support.length[:, None] > 0, shift, fast[SHIFT])}
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
-        scale = 1 + tf.cast(self.scaling(tf.stop_gradient(query.user)), self.variable_dtype)
-        warm = {NAME: fast[NAME] * scale + fast[SHIFT]}
-        return Prediction(output=self._view.apply(warm, query.user, query.item))
+        return Prediction(output=self._view.apply(self._warm(fast, query.user), query.user, query.item))
+
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._view.index_user(self._warm(fast, user), user)
+
+    def _warm(self, fast: Fast, user: tf.Tensor) -> Fast:
+        """Returns v_warm."""
+        scale = 1 + tf.cast(self.scaling(tf.stop_gradient(user)), self.variable_dtype)
+        return {NAME: fast[NAME] * scale + fast[SHIFT]}

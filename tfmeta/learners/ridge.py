@@ -91,6 +91,13 @@ class Ridge(Learner):
     def predict(self, fast: Fast, query: Query) -> Prediction:
         return Prediction(output=self.model.linear_output(fast["weights"], query.user, query.item))
 
+    @property
+    def has_index(self) -> bool:
+        return self.model.has_index
+
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.model.index_user(self.model.linear_fast(fast["weights"]), user)
+
     def precision(self) -> tf.Tensor:
         """Returns lambda `[P]`, or `[1]` where it is shared."""
         return tf.exp(tf.clip_by_value(tf.convert_to_tensor(self._log_precision), -LARGEST_LOG, LARGEST_LOG))

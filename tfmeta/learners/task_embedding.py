@@ -39,6 +39,11 @@ class TaskEmbedding:
         user = user + fast[NAME]
         return self._model.apply(self._model.initial_fast(user), user, item)
 
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What `MetaModel.index_user` returns for the tasks with their embeddings."""
+        user = user + fast[NAME]
+        return self._model.index_user(self._model.initial_fast(user), user)
+
 
 class TaskEmbeddingLearner(Learner):
     """Base of the learners whose fast weight is an id embedding, moved by gradient steps on the support loss.
@@ -84,6 +89,10 @@ class TaskEmbeddingLearner(Learner):
             self._view, {NAME: embedding}, support, steps=self._config["inner_steps"], rates={NAME: rate},
             loss=lambda output: self._inner_loss(output, support.target, support.length),
             first_order=self._config["first_order"])[NAME]
+
+    @property
+    def has_index(self) -> bool:
+        return self.model.has_index
 
     def inner_learning_rates(self) -> dict[str, tf.Tensor]:
         return {} if self._log_rate is None else {NAME: tf.exp(tf.convert_to_tensor(self._log_rate))}

@@ -120,6 +120,33 @@ class MetaModel(keras.Model):
         features, offset = self.linear(user, item)
         return tf.linalg.matvec(features, weights) + offset
 
+    def linear_fast(self, weights: tf.Tensor) -> Fast:
+        """Returns the fast weights that say the same as weights `[B, P]` of `linear`'s head; where `has_index`."""
+        raise NotImplementedError
+
+    @property
+    def has_index(self) -> bool:
+        """Whether an output is a product of a user's and an item's vector, so that an index over items finds the best.
+
+        Then `apply(fast, user, item) = vector . v + b + offset` with `[v, b] = index_items(item)` and `(vector,
+        offset) = index_user(fast, user)`.
+        """
+        return False
+
+    def index_items(self, item: tf.Tensor) -> tf.Tensor:
+        """Returns what an index holds of encoded items `[..., Di]`: their vectors, and last their bias, `[..., W + 1]`.
+
+        No fast weight is in it. Only models with `has_index` have it.
+        """
+        raise NotImplementedError
+
+    def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns what an index is asked for under fast weights: the vector `[B, W]`, and the offset `[B]` of all items.
+
+        Only models with `has_index` have it.
+        """
+        raise NotImplementedError
+
     def call(self, inputs: tuple[dict, dict]) -> tf.Tensor:
         """Scores unadapted: (user features `[B, ...]`, item features `[B, N, ...]`) -> `[B, N]`."""
         user_features, item_features = inputs

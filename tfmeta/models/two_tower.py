@@ -125,11 +125,7 @@ class TwoTower(MetaModel):
         return self.scope in ("all", "body")
 
     def apply(self, fast: Fast, user, item, *, record=None):
-        if self.scope == "user_vector":
-            user_vector, user_bias = fast["user_vector"], fast["user_bias"]
-        else:
-            user_out = tf.cast(self._user_out(fast, user[:, None, :], record), self.variable_dtype)[:, 0, :]
-            user_vector, user_bias = user_out[:, :-1], user_out[:, -1:]
+        user_vector, user_bias = self._user_vector(fast, user, record)
         if not self._items_stand:
             content, by_id = item[..., :self.item_encoder.width], item[..., self.item_encoder.width:]
             item = tf.cast(self._item_out(fast, content, record), self.variable_dtype)
@@ -141,6 +137,13 @@ class TwoTower(MetaModel):
             item_vector = _normalise(item_vector)
         product = tf.linalg.matvec(tf.cast(item_vector, self.compute_dtype), tf.cast(user_vector, self.compute_dtype))
         return tf.cast(product, self.variable_dtype) + user_bias + item_bias + tf.convert_to_tensor(self.offset)
+
+    def _user_vector(self, fast: Fast, user: tf.Tensor, record) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns u `[B, D]` and c_u `[B, 1]`."""
+        if self.scope == "user_vector":
+            return fast["user_vector"], fast["user_bias"]
+        user_out = tf.cast(self._user_out(fast, user[:, None, :], record), self.variable_dtype)[:, 0, :]
+        return user_out[:, :-1], user_out[:, -1:]
 
     def _user_out(self, fast: Fast, user: tf.Tensor, record) -> tf.Tensor:
         if self.scope == "low_rank":
@@ -172,6 +175,24 @@ class TwoTower(MetaModel):
         # [u, 1] . [v_i, c_i] + c_u: the items as they lie, instead of a copy with ones in place of c_i.
         vector = tf.concat([weights[:, :-1], tf.ones_like(weights[:, :1])], axis=-1)
         return tf.linalg.matvec(item, vector) + (weights[:, -1:] + tf.convert_to_tensor(self.offset))
+
+    def linear_fast(self, weights):
+        return {"user_vector": weights[:, :-1], "user_bias": weights[:, -1:]}
+
+    @property
+    def has_index(self):
+        return self._items_stand
+
+    def index_items(self, item):
+        if self.similarity == "dot":
+            return item
+        return tf.concat([_normalise(item[..., :-1]), item[..., -1:]], axis=-1)
+
+    def index_user(self, fast, user):
+        vector, bias = self._user_vector(fast, user, None)
+        if self.similarity == "cosine":
+            vector = _normalise(vector) * tf.exp(tf.convert_to_tensor(self.log_temperature))
+        return vector, bias[:, 0] + tf.convert_to_tensor(self.offset)
 
     def get_config(self):
         return dict(self._config)
