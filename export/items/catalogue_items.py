@@ -22,6 +22,9 @@ class CatalogueItems(ItemSource):
       items: the raw catalogue, one row an item, with the column `item_id` and the item features.
       batch_size: items encoded at a time.
 
+    Attributes:
+      ids: raw ids `[I]`, in the catalogue's order.
+
     Raises:
       ExportError: if the catalogue is empty, or an id is missing or occurs twice.
     """
@@ -38,9 +41,10 @@ class CatalogueItems(ItemSource):
                    for start in range(0, len(ids) + 1, batch_size)]
         # Rows 0..I-1 are the catalogue, row I is the content-free item.
         self._table = tf.Variable(tf.concat(encoded, axis=0), trainable=False, name="item_representations")
+        # One tensor for the table's keys and for the answers of retrieval, so that a graph holds it once.
+        self.ids = tf.constant(ids, spec.item_id.dtype)
         self._rows = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(tf.constant(ids, spec.item_id.dtype),
-                                                tf.range(len(ids), dtype=tf.int64)),
+            tf.lookup.KeyValueTensorInitializer(self.ids, tf.range(len(ids), dtype=tf.int64)),
             default_value=len(ids))
 
     @property
@@ -48,8 +52,17 @@ class CatalogueItems(ItemSource):
         """(items, the content-free one not counted; width of a representation)."""
         return self._table.shape[0] - 1, self._table.shape[1]
 
+    @property
+    def table(self) -> tf.Tensor:
+        """Representations `[I + 1, Di]` float32 in the catalogue's order, the content-free item last."""
+        return tf.convert_to_tensor(self._table)
+
+    def rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of raw ids, int64 of the same shape; I for ids that the catalogue does not have."""
+        return self._rows.lookup(ids)
+
     def encode(self, raw: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
-        return tf.gather(self._table, self._rows.lookup(raw[self.features[0].name])), None
+        return tf.gather(self._table, self.rows(raw[self.features[0].name])), None
 
 
 def catalogue_ids(recommender: Recommender, items: pd.DataFrame) -> np.ndarray:
