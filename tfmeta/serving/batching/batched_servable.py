@@ -10,8 +10,8 @@ from tfmeta.serving.batching.batcher import Batcher
 from tfmeta.serving.batching.batching_parameters import BatchingParameters
 
 if typing.TYPE_CHECKING:
-    from tfmeta.serving.server_metrics import ServerMetrics
     from tfmeta.serving.servable import Servable
+    from tfmeta.serving.server_metrics import ServerMetrics
     from tfmeta.serving.signature_call import SignatureCall
 
 

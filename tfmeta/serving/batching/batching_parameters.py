@@ -80,7 +80,7 @@ class BatchingParameters:
 
     @classmethod
     def read(cls, path: str) -> "BatchingParameters":
-        """Reads a file such as `serving_config/batching_parameters.txt`; ServingError as `parse`, DataError without it."""
+        """Reads a file such as `serving_config/batching_parameters.txt`; ServingError as `parse`, DataError if none."""
         try:
             text = filesystem.read_text(path)
         except UnicodeDecodeError:
