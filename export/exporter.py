@@ -2,18 +2,24 @@
 
 import hashlib
 import json
+import logging
 import os
 from typing import Literal
 
 import pandas as pd
 import tensorflow as tf
 
-from export import golden, metadata, warmup
+from export import golden, metadata, model_card, model_card_text, warmup
+from export.compatibility import require_compatible
+from export.golden_requests import GoldenRequests
+from export.interface import Interface
 from export.items.catalogue_items import CatalogueItems, catalogue_ids
 from export.items.request_items import RequestItems
 from export.saved_model import ServingModule
-from export.signatures import DEFAULT_SIGNATURES, ITEM_FEATURES, SIGNATURES
+from export.signatures import DEFAULT_SIGNATURES, ITEM_FEATURES
 from export.signatures.context import SignatureContext
+from export.signatures.metadata import without_ids
+from export.user_state import LARGE_STATE, UserState
 from export.verify import require_passed, verify
 from tfmeta.config import require
 from tfmeta.data.feature_transform import FeatureTransform
@@ -23,6 +29,7 @@ from tfmeta.io import filesystem
 from tfmeta.models.recommender import Recommender
 from tfmeta.serving.model_versions import list_versions
 
+_LOG = logging.getLogger("export.exporter")
 SUPPORT_BOUND = 100
 LAYOUTS = ("versioned", "flat")
 EXTRAS = "assets.extra"
@@ -34,7 +41,7 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
                  item_features: Literal["catalogue", "request"] = "catalogue",
                  default_signature: Literal["score", "adapt_and_score"] = "score",
                  layout: Literal["versioned", "flat"] = "versioned", support_bound: int = SUPPORT_BOUND,
-                 check: bool = True, run: dict | None = None) -> str:
+                 check: bool = True, run: dict | None = None, compatible_with: str | None = None) -> str:
     """Writes `MODEL_BASE/<version>/`, verified, or nothing.
 
     On a local disk the directory appears by a rename; on other file systems `saved_model.pb` is written last. A
@@ -51,20 +58,24 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
       layout: `versioned` or `flat`.
       support_bound: support rows kept per task, the last ones.
       check: verify in a second process before the directory appears.
-      run: `run`, `training_config` and `metrics` (its evaluation) of a training run, for what lies beside the graph.
+      run: `run`, `training_config`, `metrics` (its evaluation) and `data` (the prepared directory's summary) of a
+        training run, for what lies beside the graph.
+      compatible_with: directory of a model whose clients must be able to go on with this one.
 
     Returns:
       the model's directory.
 
     Raises:
       ConfigError: if an option is not one of those above.
-      ExportError: if the version exists, the catalogue cannot be used, or verification fails.
+      ExportError: if the version exists, the catalogue cannot be used, clients of `compatible_with` would break, or
+        verification fails.
     """
     require(item_features in ITEM_FEATURES, "item_features", f"one of {ITEM_FEATURES}", item_features)
     require(default_signature in DEFAULT_SIGNATURES, "default_signature", f"one of {DEFAULT_SIGNATURES}",
             default_signature)
     require(layout in LAYOUTS, "layout", f"one of {LAYOUTS}", layout)
     require(isinstance(support_bound, int) and support_bound >= 1, "support_bound", "at least 1", support_bound)
+    before = Interface.read(compatible_with) if compatible_with else None
     target = _target(str(model_base).rstrip("/"), version, layout)
     existed = filesystem.exists(target) and (not filesystem.is_dir(target) or bool(filesystem.listdir(target)))
     try:
@@ -74,6 +85,8 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
                 _write(directory, recommender, items=items, item_features=item_features, run=run or {},
                        default_signature=default_signature, support_bound=support_bound,
                        model_name=filesystem.basename(str(model_base)))
+            if before is not None:
+                require_compatible(before, Interface.read(directory))
             if check:
                 require_passed(target, verify(directory))
             hashes = _hashes(directory)
@@ -109,53 +122,53 @@ def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, ite
            default_signature: str, support_bound: int, model_name: str) -> None:
     spec = recommender.feature_spec
     ids = catalogue_ids(recommender, items)
-    source = CatalogueItems(recommender, items) if item_features == "catalogue" else RequestItems(recommender)
+    by_id = item_features == "catalogue"
+    source = CatalogueItems(recommender, items) if by_id else RequestItems(recommender)
+    fingerprint = metadata.fingerprint(recommender)
     context = SignatureContext(recommender=recommender, users=FeatureTransform(spec.user_features), items=source,
-                               support_bound=support_bound)
-    ServingModule(context, default_signature=default_signature).save(directory)
+                               support_bound=support_bound, fingerprint=fingerprint)
+    run = dict(run)
+    evaluation, data = run.pop("metrics", None), run.pop("data", None)
+    documents = {}
+
+    def describe(signatures: dict) -> dict[str, str]:
+        described = metadata.describe(
+            recommender, signatures=signatures, item_features=item_features, support_bound=support_bound,
+            default_signature=default_signature, run={**run, "metrics": "evaluation.json" if evaluation else None},
+            catalogue_size=len(ids) if by_id else None,
+            catalogue_sha256=hashlib.sha256("\0".join(map(str, ids.tolist())).encode()).hexdigest() if by_id else None)
+        described["state"] = UserState(recommender).describe()
+        documents.update(feature_spec=without_ids(spec).to_json(),
+                         export=json.dumps(described, indent=2, sort_keys=True, allow_nan=False))
+        return documents
+
+    module = ServingModule(context, default_signature=default_signature, documents=describe)
+    module.save(directory)
+    described = json.loads(documents["export"])
 
     extras = os.path.join(directory, EXTRAS)
     os.makedirs(extras, exist_ok=True)
-    cases = golden.GoldenRequests(recommender, items, item_features=item_features, support_bound=support_bound).cases()
+    requests = GoldenRequests(recommender, items, item_features=item_features, support_bound=support_bound,
+                              fingerprint=fingerprint, documents=documents)
+    cases = golden.golden_cases(requests, tuple(k for k in module.description if k != "serving_default"))
     tolerance = _TOLERANCE.get(recommender.model.compute_dtype, 1e-4)
     filesystem.write_bytes(os.path.join(extras, golden.FILE), golden.to_bytes(
         cases, tolerance=tolerance, default_signature=default_signature))
     warmup.write_warmup(
-        os.path.join(extras, warmup.FILE), model_name=model_name, feature_spec=spec, item_features=source.features,
-        catalogue=raw_columns(items, source.features, rename={spec.item_id.name: "item_id"}),
-        signatures=tuple(SIGNATURES), default_signature=default_signature, support_width=support_bound)
-    by_id = item_features == "catalogue"
-    run = dict(run)
-    evaluation = run.pop("metrics", None)
-    described = metadata.describe(
-        recommender, signatures=_signatures(cases, default_signature), item_features=item_features,
-        support_bound=support_bound, default_signature=default_signature,
-        run={**run, "metrics": "evaluation.json" if evaluation else None},
-        catalogue_size=len(ids) if by_id else None,
-        catalogue_sha256=hashlib.sha256("\0".join(map(str, ids.tolist())).encode()).hexdigest() if by_id else None)
+        os.path.join(extras, warmup.FILE), model_name=model_name, signatures=module.description, feature_spec=spec,
+        item_features=source.features, state_model=fingerprint, support_width=support_bound,
+        catalogue=raw_columns(items, source.features, rename={spec.item_id.name: "item_id"}))
     if evaluation:
         filesystem.write_text(os.path.join(extras, "evaluation.json"), json.dumps(evaluation))
     filesystem.write_text(os.path.join(extras, "feature_spec.json"), spec.to_json())
-    filesystem.write_text(os.path.join(extras, "export.json"),
-                          json.dumps(described, indent=2, sort_keys=True, allow_nan=False))
-    filesystem.write_text(os.path.join(extras, "MODEL_CARD.md"), metadata.model_card(described))
-
-
-def _signatures(cases: list[golden.GoldenCase], default_signature: str) -> dict:
-    """Describes inputs and outputs; every signature has a golden case."""
-    described = {}
-    for case in cases:
-        described.setdefault(case.signature, {
-            part: {name: {"dtype": "string" if value.dtype == object else value.dtype.name,
-                          "shape": _free_shape(name, value.shape)}
-                   for name, value in sorted(values.items())}
-            for part, values in (("inputs", case.inputs), ("outputs", case.outputs))})
-    return {"serving_default": described[default_signature], **described}
-
-
-def _free_shape(name: str, shape: tuple[int, ...]) -> list[int | None]:
-    free = 2 if name.startswith(("query_", "support_")) or name.endswith("scores") else 1
-    return [None if axis < free else size for axis, size in enumerate(shape)]
+    filesystem.write_text(os.path.join(extras, "export.json"), documents["export"])
+    card = model_card.build_card(described, feature_spec=spec, evaluation=evaluation, data=data)
+    filesystem.write_text(os.path.join(extras, model_card.FILE), json.dumps(card, indent=2, allow_nan=False))
+    filesystem.write_text(os.path.join(extras, model_card_text.FILE), model_card_text.to_markdown(card))
+    if described["state"]["width"] > LARGE_STATE:
+        _LOG.warning("A user state of this model has %d numbers; states above %d are as large as many interactions. "
+                     "A smaller scope, such as user_vector or last_layer, has smaller ones.",
+                     described["state"]["width"], LARGE_STATE)
 
 
 def _hashes(directory: str) -> dict[str, str]:

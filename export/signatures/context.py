@@ -19,12 +19,22 @@ class SignatureContext:
       users: transform of the raw user features.
       items: what the item inputs are and how they become representations.
       support_bound: support rows kept per task, the last ones.
+      fingerprint: of weights, feature specification, model and learner: what a user state belongs to.
+      documents: texts by name that the signature `metadata` answers with.
+      retrieval: which models have the signatures of retrieval, see `export.retrieval.retriever.is_available`.
+      top_k: items that they return.
+      diversity: weight of maximal marginal relevance in them, 0 to 1.
     """
 
     recommender: Recommender
     users: FeatureTransform
     items: ItemSource
     support_bound: int
+    fingerprint: str = ""
+    documents: dict[str, str] = dataclasses.field(default_factory=dict)
+    retrieval: str = "auto"
+    top_k: int = 100
+    diversity: float = 0.0
 
     @property
     def feature_spec(self) -> FeatureSpec:
