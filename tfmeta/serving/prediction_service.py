@@ -1,5 +1,8 @@
 """tensorflow.serving.PredictionService: Predict and GetModelMetadata."""
 
+import logging
+import time
+
 import grpc
 import numpy as np
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
@@ -9,6 +12,11 @@ from tfmeta.serving.lifecycle.lease import Lease
 from tfmeta.serving.model_manager import ModelManager
 from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.servable import Servable
+from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
+
+_LOG = logging.getLogger("tfmeta.serving")
+# A message travels in a header, whose size is bounded; what a client sent may be quoted in it.
+_MAX_MESSAGE = 2000
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -21,36 +29,53 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
       manager: the loaded models.
       tensor_content: write outputs as `tensor_content` instead of typed values (`float_val`), as the stock
         server does with `--enable_serialization_as_tensor_content`.
+      metrics: where requests are counted, or None.
     """
 
-    def __init__(self, manager: ModelManager, *, tensor_content: bool = False):
-        self._manager = manager
+    def __init__(self, manager: ModelManager, *, tensor_content: bool = False,
+                 metrics: ServerMetrics | None = None):
+        self._manager, self._metrics = manager, metrics
         self._typed = not tensor_content
 
     def Predict(self, request, context):
+        begun = time.perf_counter()
+        served = [UNKNOWN, UNKNOWN, UNKNOWN]
+        remaining = context.time_remaining()
+        response, code, message = None, "OK", ""
         try:
-            return self._predict(request)
+            response = self._predict(request, served,
+                                     deadline=None if remaining is None else time.monotonic() + remaining)
         except RequestError as error:
-            context.abort(getattr(grpc.StatusCode, error.code), error.message)
+            code, message = error.code, error.message
+        except Exception as error:
+            _LOG.exception("A request failed in the server itself")
+            code, message = "INTERNAL", f"{type(error).__name__}: {error}"
+        if self._metrics is not None:
+            self._metrics.request(*served, api="grpc", code=code, seconds=time.perf_counter() - begun)
+        if response is None:
+            _abort(context, code, message)
+        return response
 
     def GetModelMetadata(self, request, context):
         try:
             return self._metadata(request)
         except RequestError as error:
-            context.abort(getattr(grpc.StatusCode, error.code), error.message)
+            _abort(context, error.code, error.message)
 
-    def _predict(self, request) -> predict_pb2.PredictResponse:
+    def _predict(self, request, served: list, *, deadline: float | None) -> predict_pb2.PredictResponse:
         with lease_servable(self._manager, request) as servable:
-            name = request.model_spec.signature_name
+            served[0], served[1] = servable.name, servable.version
+            name = request.model_spec.signature_name or "serving_default"
             signature = servable.signature(name)
-            inputs = read_inputs(signature, request)
-            outputs = check_filter(signature, request.output_filter)
-            results = servable.run(name, inputs, outputs)
+            served[2] = name
+            results = servable.run(name, read_inputs(signature, request),
+                                   check_filter(signature, request.output_filter), deadline=deadline)
         response = predict_pb2.PredictResponse()
         describe(response.model_spec, servable)
-        response.model_spec.signature_name = name or "serving_default"
+        response.model_spec.signature_name = name
+        outputs = response.outputs
         for alias, value in results.items():
-            tensor_codec.encode(value, response.outputs[alias], typed=self._typed)
+            tensor_codec.encode(value, outputs[alias], typed=self._typed)
         return response
 
     def _metadata(self, request) -> get_model_metadata_pb2.GetModelMetadataResponse:
@@ -80,6 +105,12 @@ def lease_servable(manager: ModelManager, request) -> Lease:
     spec = request.model_spec
     return manager.lease(spec.name, version=spec.version.value if spec.HasField("version") else None,
                          label=spec.version_label or None)
+
+
+def _abort(context, code: str, message: str) -> None:
+    if len(message) > _MAX_MESSAGE:
+        message = f"{message[:_MAX_MESSAGE]}... ({len(message)} characters)"
+    context.abort(getattr(grpc.StatusCode, code), message)
 
 
 def describe(spec, servable: Servable) -> None:
