@@ -3,9 +3,11 @@
 import importlib
 
 _LAZY = {
-    "Client": "tfmeta.serving.client",
+    "AsyncClient": "tfmeta.serving.client.async_client",
+    "Client": "tfmeta.serving.client.grpc_client",
     "EmbeddedServer": "tfmeta.serving.server",
     "RequestError": "tfmeta.serving.request_error",
+    "RestClient": "tfmeta.serving.client.rest_client",
 }
 
 __all__ = list(_LAZY)

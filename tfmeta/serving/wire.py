@@ -3,11 +3,12 @@
 The generated classes of `tensorflow_serving.apis` import TensorFlow, which costs seconds and hundreds of
 megabytes. The messages here have the same field numbers and types, so their bytes are the same; they live under
 the package `tfmeta.wire`, so that they never collide with TensorFlow's own in one process. Field numbers are
-those of tensorflow/core/framework/tensor.proto, tensor_shape.proto and tensorflow_serving/apis/{model, predict,
-get_model_status}.proto.
+those of tensorflow/core/framework/{tensor, tensor_shape}.proto, tensorflow/core/example/{example, feature}.proto and
+tensorflow_serving/apis/{model, predict, get_model_status}.proto.
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from google.protobuf.message import DecodeError
 
 PACKAGE = "tfmeta.wire"
 PREDICT_METHOD = "/tensorflow.serving.PredictionService/Predict"
@@ -38,6 +39,13 @@ _MESSAGES = {
     "ModelVersionStatus": (("version", 1, "int64"), ("state", 2, "int32"), ("status", 3, "StatusProto")),
     "GetModelStatusRequest": (("model_spec", 1, "ModelSpec"),),
     "GetModelStatusResponse": (("model_version_status", 1, "*ModelVersionStatus"),),
+    "BytesList": (("value", 1, "*bytes"),),
+    "FloatList": (("value", 1, "*float"),),
+    "Int64List": (("value", 1, "*int64"),),
+    "Feature": (("bytes_list|kind", 1, "BytesList"), ("float_list|kind", 2, "FloatList"),
+                ("int64_list|kind", 3, "Int64List")),
+    "Features": (("feature", 1, "map:Feature"),),
+    "Example": (("features", 1, "Features"),),
 }
 
 
@@ -90,3 +98,13 @@ PredictRequest = _CLASSES["PredictRequest"]
 PredictResponse = _CLASSES["PredictResponse"]
 GetModelStatusRequest = _CLASSES["GetModelStatusRequest"]
 GetModelStatusResponse = _CLASSES["GetModelStatusResponse"]
+Example = _CLASSES["Example"]
+
+
+def is_example(data: bytes) -> bool:
+    """Whether bytes are a serialized tf.Example."""
+    try:
+        Example.FromString(data)
+    except DecodeError:
+        return False
+    return True
