@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import logging
+import os
 import signal
 import sys
 import threading
@@ -11,28 +13,67 @@ from tfmeta.errors import ServingError
 HELP = "Serve SavedModels over TensorFlow Serving's gRPC and REST API (development, tests, small deployments)"
 
 _EPILOG = """\
-For development, tests and small deployments: no batching and no authentication. In production, run stock
-TensorFlow Serving on the same directories; clients need no change.
+What it is for: development, tests and small deployments. One Python process answers with TensorFlow Serving's own
+API, codes and messages. In production, run stock TensorFlow Serving on the same directories and files; clients need
+no change.
 
 examples:
   tfmeta serve --model-base movies=models/movies
-  tfmeta serve --model-base movies=models/movies --model-base books=models/books --grpc-port 0
-  tfmeta serve --model-base movies=models/movies --rest-port 8501
+  tfmeta serve --model-base movies=models/movies --model-base books=models/books --rest-port 8501
+  tfmeta serve --model-config-file serving_config/models.config \\
+               --batching-parameters-file serving_config/batching_parameters.txt
+  tfmeta serve --model-base movies=models/movies --host 0.0.0.0 \\
+               --tls-cert server.pem --tls-key server.key --token-file token.txt
+
+New versions are picked up while it runs. SIGTERM and Ctrl-C finish the requests in flight; a second one does not wait.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
-    parser.add_argument("--model-base", action="append", required=True, metavar="NAME=DIR",
+    models = parser.add_argument_group("models (at least one)")
+    models.add_argument("--model-base", action="append", default=[], metavar="NAME=DIR",
                         help="a model and its base path; the latest version in it is served; repeat for more models")
-    parser.add_argument("--grpc-port", type=int, default=8500, help="port of the gRPC API; 0 picks a free one")
-    parser.add_argument("--rest-port", type=int, metavar="PORT",
-                        help="port of the REST API; 0 picks a free one (default: no REST API)")
-    parser.add_argument("--host", default="127.0.0.1",
-                        help="address to bind (default: this machine only; there is no authentication)")
-    parser.add_argument("--threads", type=int, default=4, help="requests that run at the same time (default 4)")
-    parser.add_argument("--enable-serialization-as-tensor-content", action="store_true",
-                        help="write outputs as tensor_content instead of typed values, as the stock server's flag does")
+    models.add_argument("--model-config-file", metavar="FILE",
+                        help="ModelServerConfig in text format, as the stock server takes it: models, version policies "
+                             "and labels")
+    models.add_argument("--poll-seconds", type=float, default=1.0, metavar="S",
+                        help="time between two looks for new versions; 0 never looks again (default 1)")
+    models.add_argument("--allow-version-labels-for-unavailable-models", action="store_true",
+                        help="let a label name a version that is not loaded yet, as the stock server's flag does")
+    models.add_argument("--no-warm-up", action="store_true",
+                        help="do not replay assets.extra/tf_serving_warmup_requests before a version serves")
+    network = parser.add_argument_group("network")
+    network.add_argument("--grpc-port", type=int, default=8500, help="port of the gRPC API; 0 picks a free one "
+                                                                     "(default 8500)")
+    network.add_argument("--rest-port", type=int, metavar="PORT",
+                         help="port of the REST API; 0 picks a free one (default: no REST API)")
+    network.add_argument("--host", default="127.0.0.1",
+                         help="address to bind (default 127.0.0.1: this machine only); others require TLS and a token")
+    network.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), for gRPC and REST")
+    network.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
+    network.add_argument("--tls-client-ca", metavar="FILE",
+                         help="authorities (PEM); clients must then show a certificate of one of them")
+    network.add_argument("--token-file", metavar="FILE",
+                         help="a file with the secret that clients must send as 'Authorization: Bearer TOKEN'")
+    network.add_argument("--insecure", action="store_true",
+                         help="bind an address that others reach without TLS or without a token")
+    work = parser.add_argument_group("work and limits")
+    work.add_argument("--threads", type=int, metavar="N",
+                      help="requests that run at the same time (default 4; under batching two batches' worth, 64 at "
+                           "most)")
+    work.add_argument("--max-queued-requests", type=int, default=256, metavar="N",
+                      help="requests that may wait; more are refused with RESOURCE_EXHAUSTED (default 256)")
+    work.add_argument("--max-message-mib", type=int, default=64, metavar="MIB",
+                      help="largest request or reply (default 64)")
+    work.add_argument("--grace-seconds", type=float, default=10.0, metavar="S",
+                      help="how long requests in flight may take when the server stops (default 10)")
+    work.add_argument("--batching-parameters-file", metavar="FILE",
+                      help="merge concurrent requests by BatchingParameters in text format (default: no batching)")
+    work.add_argument("--per-model-batching", action="store_true",
+                      help="let batching_params.pbtxt in a version directory go before that file")
+    work.add_argument("--enable-serialization-as-tensor-content", action="store_true",
+                      help="write outputs as tensor_content instead of typed values, as the stock server's flag does")
 
 
 def parse_model_bases(values: list[str]) -> dict[str, str]:
@@ -48,15 +89,49 @@ def parse_model_bases(values: list[str]) -> dict[str, str]:
     return bases
 
 
-def run(args: argparse.Namespace) -> int:
+def make_server(args: argparse.Namespace):
+    """Returns the server that the arguments describe, not started; ServingError on arguments that do not fit."""
+    from tfmeta.serving.batching.batching_parameters import BatchingParameters
+    from tfmeta.serving.lifecycle.bearer_token import BearerToken
+    from tfmeta.serving.lifecycle.tls_files import TlsFiles
+    from tfmeta.serving.model_config import ModelConfig
     from tfmeta.serving.server import EmbeddedServer
 
-    server = EmbeddedServer(parse_model_bases(args.model_base), grpc_port=args.grpc_port, rest_port=args.rest_port,
-                            host=args.host, threads=args.threads,
-                            tensor_content=args.enable_serialization_as_tensor_content)
+    models = [ModelConfig(name=name, base_path=base) for name, base in parse_model_bases(args.model_base).items()]
+    if args.model_config_file:
+        from tfmeta.serving.model_config_file import read_model_config_file
+
+        models += read_model_config_file(args.model_config_file)
+    if not models:
+        raise ServingError("A server requires at least one model, received none. Pass --model-base NAME=DIR or "
+                           "--model-config-file FILE.")
+    if bool(args.tls_cert) != bool(args.tls_key) or (args.tls_client_ca and not args.tls_cert):
+        raise ServingError("TLS requires --tls-cert and --tls-key together (--tls-client-ca is optional).")
+    tls = TlsFiles(args.tls_cert, args.tls_key, args.tls_client_ca or "") if args.tls_cert else None
+    return EmbeddedServer(
+        models, grpc_port=args.grpc_port, rest_port=args.rest_port, host=args.host, threads=args.threads,
+        max_queued_requests=args.max_queued_requests, max_message_bytes=args.max_message_mib << 20,
+        tensor_content=args.enable_serialization_as_tensor_content, poll_seconds=args.poll_seconds,
+        batching=BatchingParameters.read(args.batching_parameters_file) if args.batching_parameters_file else None,
+        per_model_batching=args.per_model_batching, warm_up=not args.no_warm_up,
+        allow_unavailable_labels=args.allow_version_labels_for_unavailable_models, tls=tls,
+        token=BearerToken.read(args.token_file) if args.token_file else None, insecure=args.insecure)
+
+
+def run(args: argparse.Namespace) -> int:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("tfmeta.serving").setLevel(logging.INFO)
+    server = make_server(args)
     stop = threading.Event()
+
+    def on_signal(*_):
+        if stop.is_set():
+            print("Stopped without waiting for requests in flight.", file=sys.stderr, flush=True)
+            os._exit(1)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, on_signal)
     server.start()
     if getattr(args, "json", False):
         print(json.dumps({"grpc_address": server.grpc_address, "rest_address": server.rest_address or None,
@@ -66,8 +141,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"Serving '{name}' version {version}", flush=True)
         print(f"gRPC on {server.grpc_address} (for development, tests and small deployments)", flush=True)
         if server.rest_address:
-            print(f"REST on http://{server.rest_address}/v1/models/", flush=True)
+            print(f"REST on http{'s' if args.tls_cert else ''}://{server.rest_address}/v1/models/", flush=True)
     stop.wait()
     print("Stopping: finishing requests in flight.", file=sys.stderr, flush=True)
-    server.stop()
+    server.stop(grace=args.grace_seconds)
     return 0

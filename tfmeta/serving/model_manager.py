@@ -190,9 +190,9 @@ class ModelManager:
         if self._poller is not None:
             # A version that is still being loaded then is closed by the thread that loads it.
             self._poller.join(grace)
+        for model in self._models.values():
+            model.drop()
         entries = [entry for model in self._models.values() for entry in model.entries()]
-        for entry in entries:
-            entry.retire()
         while any(entry.leases for entry in entries) and time.monotonic() < deadline:
             time.sleep(0.01)
         self._unloader.shutdown(wait=True)

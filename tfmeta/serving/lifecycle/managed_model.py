@@ -107,6 +107,8 @@ class ManagedModel:
             return False  # Its last requests run; the next look loads it again.
         if old is not None and old.state == AVAILABLE and old.path == path:
             return True
+        if self._stopping.is_set():
+            return False
         mark = fingerprint(path)
         if number in self._failed and not self._rests_after_change(number, mark, eager=eager):
             return False
