@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 HELP = "Export a run as a verified SavedModel for TensorFlow Serving"
 
@@ -9,8 +10,13 @@ _EPILOG = """\
 Writes MODEL_BASE/<version>/ after verifying it in a second process that cannot import tfmeta; a model that fails
 leaves nothing behind. Servers that poll MODEL_BASE pick the new version up.
 
+--gate exports only a run whose evaluation shows, in every state, that adapting is better than not adapting and better
+than the bias baseline (AUC, NDCG@5 and MAE, as far as the label has them). --compatible-with refuses a model that would
+break the clients of an earlier version.
+
 examples:
   tfmeta export --run runs/movies --out models/movies
+  tfmeta export --run runs/movies --out models/movies --gate --compatible-with models/movies/3
   tfmeta export --run runs/movies --out models/movies --default-signature adapt_and_score
   tfmeta export --run runs/movies --out "$AIP_MODEL_DIR" --layout flat --item-features request
 """
@@ -31,17 +37,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="flat writes the model into MODEL_BASE itself (Vertex AI, TFX)")
     parser.add_argument("--support-bound", type=int, default=100, metavar="N",
                         help="interactions of a request that are used, the last ones (default 100)")
+    parser.add_argument("--gate", action="store_true",
+                        help="refuse a run that adaptation does not improve, or that the bias baseline equals")
+    parser.add_argument("--compatible-with", metavar="MODEL_BASE/N",
+                        help="refuse a model that would break the clients of this one (any SavedModel)")
+    parser.add_argument("--allow-breaking", action="store_true",
+                        help="with --compatible-with: export nevertheless, and say what breaks")
     parser.add_argument("--no-verify", action="store_true", help="skip verification")
 
 
 def run(args: argparse.Namespace) -> int:
+    from tfmeta.errors import ConfigError
+
+    if args.allow_breaking and not args.compatible_with:
+        raise ConfigError("--allow-breaking requires --compatible-with: the model whose clients may break.")
+    from export.compatibility import breaking_changes
+    from export.interface import Interface
     from export.run_export import export_run
 
-    path = export_run(args.run, model_base=args.out, data=args.data, version=args.version,
+    before = Interface.read(args.compatible_with) if args.compatible_with else None
+    path = export_run(args.run, model_base=args.out, data=args.data, version=args.version, gated=args.gate,
                       item_features=args.item_features, default_signature=args.default_signature,
-                      layout=args.layout, support_bound=args.support_bound, check=not args.no_verify)
+                      layout=args.layout, support_bound=args.support_bound, check=not args.no_verify,
+                      compatible_with=None if args.allow_breaking else args.compatible_with)
+    changes = breaking_changes(before, Interface.read(path)) if before else []
     if getattr(args, "json", False):
-        print(json.dumps({"path": path, "verified": not args.no_verify}))
+        print(json.dumps({"path": path, "verified": not args.no_verify, "gate_passed": True if args.gate else None,
+                          "breaking_changes": changes if before else None}))
     else:
-        print(f"Exported to {path}{'' if args.no_verify else ' (verified)'}")
+        done = {"verified": not args.no_verify, "gate passed": args.gate}
+        said = ", ".join(text for text, given in done.items() if given)
+        print(f"Exported to {path}{f' ({said})' if said else ''}")
+    for line in changes:
+        print(f"tfmeta: breaks clients of '{before.path}': {line}", file=sys.stderr)
     return 0
