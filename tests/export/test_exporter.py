@@ -168,8 +168,8 @@ def test_remote_copy_that_fails_leaves_no_version(quick_write, monkeypatch):
 def test_extras(exports):
     exported = exports[CATALOGUE]
     extras = os.path.join(exported.path, "assets.extra")
-    assert sorted(os.listdir(extras)) == ["MODEL_CARD.md", "export.json", "feature_spec.json", "golden.npz",
-                                          "tf_serving_warmup_requests"]
+    assert sorted(os.listdir(extras)) == ["MODEL_CARD.json", "MODEL_CARD.md", "export.json", "feature_spec.json",
+                                          "golden.npz", "tf_serving_warmup_requests"]
     from tfmeta.data.feature_spec import FeatureSpec
 
     with open(os.path.join(extras, "feature_spec.json"), encoding="utf-8") as file:
@@ -192,26 +192,6 @@ def test_fingerprint_follows_the_weights():
 
     first, same, other = make_recommender(), make_recommender(), make_recommender(seed=1)
     assert fingerprint(first) == fingerprint(same) != fingerprint(other)
-
-
-@pytest.mark.parametrize("key", [CATALOGUE, REQUEST], ids=["catalogue", "request"])
-def test_warm_up_requests_are_answered(exports, servables, key):
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    from tfmeta.serving import tensor_codec
-
-    file = os.path.join(exports[key].path, "assets.extra", "tf_serving_warmup_requests")
-    seen = []
-    for record in tf.data.TFRecordDataset(file):
-        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-        inputs = {k: tensor_codec.decode(v) for k, v in request.inputs.items()}
-        name = request.model_spec.signature_name
-        outputs = servables[key].run(name, inputs)
-        seen.append((name, len(outputs["status"])))
-        if name == "adapt_and_score":
-            assert inputs["support_label"].shape[1] == BOUND
-    assert seen == [(n, b) for n in ("score", "adapt_and_score", "serving_default") for b in (1, 32)]
 
 
 def test_catalogue_mode_holds_no_item_tower(exports):
