@@ -1,7 +1,9 @@
 """The REST API of the embedded server, over real HTTP."""
 
 import base64
+import concurrent.futures
 import json
+import threading
 import urllib.error
 import urllib.request
 
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from tfmeta.errors import ServingError
 from tfmeta.serving.client import Client
+from tfmeta.serving.request_error import RequestError
+from tfmeta.serving.rest_api import RestApi
 from tfmeta.serving.server import EmbeddedServer
 
 
@@ -67,32 +71,139 @@ def test_status_and_metadata(server):
     assert "adapt_and_score" in metadata["metadata"]["signature_def"]["signature_def"]
 
 
+def row(**changes):
+    return {**{name: value[0] for name, value in ADAPT.items()}, **changes}
+
+
+def adapted(**changes):
+    return {"signature_name": "adapt_and_score", "inputs": {**ADAPT, **changes}}
+
+
+def adapted_rows(*rows):
+    return {"signature_name": "adapt_and_score", "instances": list(rows)}
+
+
+ERROR = "Failed to process element: {} key: {} of 'instances' list. Error: INVALID_ARGUMENT: "
+
+
 @pytest.mark.parametrize("path,body,code,message", [
     ("nope:predict", {"inputs": {}}, 404, "Servable not found for request: Latest(nope)"),
     ("small/versions/7:predict", {"inputs": {}}, 404, "Servable not found for request: Specific(small, 7)"),
     ("small/labels/canary:predict", {"inputs": {}}, 400, "Unrecognized servable version label: canary"),
+    ("small/labels/canary", None, 400, "Unrecognized servable version label: canary"),
+    ("small/labels/canary/metadata", None, 400, "Unrecognized servable version label: canary"),
     ("nope", None, 404, "Could not find any versions of model nope"),
-    ("small:classify", {"inputs": {}}, 404, "Malformed request: POST /v1/models/small:classify"),
-    ("small:predict", b"{", 400, "JSON Parse error"),
-    ("small:predict", {}, 400, "exactly one of"),
-    ("small:predict", {"inputs": {}, "instances": []}, 400, "exactly one of"),
-    ("small:predict", {"instances": []}, 400, "at least one row"),
+    ("small/versions/9", None, 404, "Could not find version 9 of model small"),
+    ("nope/metadata", None, 404, "Servable not found for request: Latest(nope)"),
+    ("small:classify", {"inputs": {}}, 400, "Malformed request: POST /v1/models/small:classify"),
+    ("small:predict", None, 400, "Malformed request: GET /v1/models/small:predict"),
+    ("small/versions/one", None, 400, "Malformed request: GET /v1/models/small/versions/one"),
+    (f"small/versions/{2**63}", None, 400, f"Failed to convert version: {2**63} to numeric."),
+    ("small:predict", b"{", 400, "JSON Parse error: Expecting property name enclosed in double quotes at offset: 1"),
+    ("small:predict", b"", 400, "JSON Parse error: The document is empty"),
+    ("small:predict", b"\xff", 400, "JSON Parse error: "),
+    ("small:predict", b"[" * 100_000, 400, "JSON Parse error: "),
+    ("small:predict", [1], 400, "Is not object"),
+    ("small:predict", {"signature_name": 1}, 400, "'signature_name' key must be a string value."),
+    ("small:predict", {}, 400, "Missing 'inputs' or 'instances' key"),
+    ("small:predict", {"inputs": {}, "instances": []}, 400,
+     "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"),
+    ("small:predict", {"instances": {}}, 400, "Excepting 'instances' to be an list/array"),
+    ("small:predict", {"instances": []}, 400, "No values in 'instances' array"),
     ("small:predict", {"signature_name": "zz", "inputs": {}}, 400,
      'Serving signature name: "zz" not found in signature def'),
-    ("small:predict", {"inputs": {"a": [["1"]], "b": [["1"]]}}, 400, "input size does not match signature: 2!=1"),
-    ("small:predict", {"inputs": {"wrong": [["1"]]}}, 400, "Signature input alias: query_item_id"),
-    ("small:predict", {"inputs": {"query_item_id": [["1"], ["1", "2"]]}}, 400, "rows of one length"),
-    ("small:predict", {"inputs": {"query_item_id": [[1]]}}, 400, "requires strings"),
+    ("small:predict", {"signature_name": "__saved_model_init_op", "inputs": {}}, 400,
+     'Serving signature key "__saved_model_init_op" not found.'),
+    ("small:predict", {"inputs": {"wrong": [["1"]]}}, 400, "Missing named input: query_item_id in 'inputs' object."),
+    ("small:predict", {**adapted(), "inputs": [1]}, 400, "inputs is a plain value/list, but expecting an object"),
+    ("small:predict", adapted_rows([1]), 400, "instances is a plain list, but expecting list of objects"),
+    ("small:predict", adapted_rows(row(), [1]), 400, "Expecting object but got list at item 1 of input list"),
+    ("small:predict", {"instances": [["1"], {"query_item_id": ["1"]}]}, 400,
+     "Expecting value/list but got object at item 1 of input list"),
+    ("small:predict", adapted_rows({"zz": 1}), 400,
+     ERROR.format(0, "zz") + "JSON object: does not have named input: zz"),
+    ("small:predict", adapted_rows(row(), {"support_length": 1}), 400,
+     "keys must be equal to: query_item_id,support_item_id,support_label,support_length"),
+    ("small:predict", adapted_rows(row(), row(query_item_id=["3"])), 400,
+     ERROR.format(1, "query_item_id") + "Expecting tensor size: 2 but got: 1"),
+    ("small:predict", adapted_rows(row(), row(query_item_id=[["3"], ["4"]])), 400,
+     ERROR.format(1, "query_item_id") + "Expecting shape [2] but got: [2,1]"),
+    ("small:predict", adapted_rows(row(), row(support_length=1.5)), 400,
+     ERROR.format(1, "support_length") + "JSON Value: 1.5 Type: Number is not of expected type: int32"),
+    ("small:predict", {"inputs": {"query_item_id": [["1"], ["1", "2"]]}}, 400,
+     "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
+    ("small:predict", {"inputs": {"query_item_id": [["1"], "2"]}}, 400,
+     'JSON Value: "2" found at incorrect level: 2 in the JSON DOM. Expected at level: 2'),
+    ("small:predict", {"inputs": {"query_item_id": [["1", ["2"]]]}}, 400,
+     "Encountered list at unexpected level: 2 expected < 2"),
+    ("small:predict", {"inputs": {"query_item_id": [[1]]}}, 400,
+     "JSON Value: 1 Type: Number is not of expected type: string"),
     ("small:predict", {"inputs": {"query_item_id": [[]]}}, 400, "has no elements"),
-    ("small:predict", {"inputs": {"query_item_id": [[{"b64": "?"}]]}}, 400, "not base64"),
-    ("small:predict", {"signature_name": "adapt_and_score", "inputs": {**ADAPT, "support_length": [1.5]}}, 400,
-     "requires numbers of type int32"),
-    ("small:predict", {"signature_name": "adapt_and_score", "inputs": {**ADAPT, "support_length": [2**40]}}, 400,
-     "out of the range of int32"),
+    ("small:predict", {"inputs": {"query_item_id": [[{"b64": "?"}]]}}, 400, "Unable to base64 decode"),
+    ("small:predict", {"inputs": {"query_item_id": [[{"b65": "?"}]]}}, 400, "not formatted correctly for base64 data"),
+    ("small:predict", adapted(support_length=[1.5]), 400,
+     "JSON Value: 1.5 Type: Number is not of expected type: int32"),
+    ("small:predict", adapted(support_length=[1.0]), 400,
+     "JSON Value: 1.0 Type: Number is not of expected type: int32"),
+    ("small:predict", adapted(support_length=[True]), 400,
+     "JSON Value: true Type: True is not of expected type: int32"),
+    ("small:predict", adapted(support_length=[None]), 400,
+     "JSON Value: null Type: Null is not of expected type: int32"),
+    ("small:predict", adapted(support_length=[2**40]), 400,
+     f"JSON Value: {2**40} Type: Number is not of expected type: int32"),
+    ("small:predict", adapted(support_label=[["4", 2]]), 400,
+     'JSON Value: "4" Type: String is not of expected type: float'),
+    ("small:predict", adapted(support_label=[[1e39, 2]]), 400,
+     "Cannot convert JSON value: 1e+39 to float without loss of precision."),
+    ("small:predict", adapted(support_label=[[2**24, 2]]), 400,
+     "Cannot convert JSON value: 16777216 to float without loss of precision."),
+    # The graph's own error: labels of another rank than items.
+    ("small:predict", adapted(support_label=[[[1.0, 2.0], [3.0, 4.0]]]), 400, ""),
 ])
 def test_errors_are_one_json_object_with_the_right_code(server, path, body, code, message):
     status, reply = call(server, path, body)
-    assert status == code and set(reply) == {"error"} and message in reply["error"]
+    assert (status, set(reply)) == (code, {"error"})
+    assert message in reply["error"]
+
+
+def test_not_a_number_and_infinity_are_values(server):
+    status, reply = call(server, "small:predict", adapted(support_label=[[float("nan"), float("inf")]]))
+    assert status == 200 and reply["outputs"]["status"] == [1]
+
+
+def test_codes_of_http():
+    class Failing:
+        def lease(self, **_):
+            raise RequestError(code, "words")
+
+    expected = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "NOT_FOUND": 404,
+                "RESOURCE_EXHAUSTED": 429, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504,
+                "INTERNAL": 500, "UNKNOWN": 500}
+    for code, status in expected.items():  # noqa: B007 - read by Failing
+        reply = RestApi(Failing(), threads=1).answer("POST", "/v1/models/m:predict", b"{}")
+        assert (reply.status, json.loads(reply.body)) == (status, {"error": "words"})
+
+
+def test_limits_of_concurrency():
+    class Slow:
+        def lease(self, **_):
+            entered.set()
+            assert go.wait(20)
+            raise RequestError("NOT_FOUND", "done")
+
+    entered, go = threading.Event(), threading.Event()
+    api = RestApi(Slow(), threads=1, max_queued=1, timeout=0.2)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        first = pool.submit(api.answer, "POST", "/v1/models/m:predict", b"{}")
+        assert entered.wait(20)
+        second = pool.submit(api.answer, "POST", "/v1/models/m:predict", b"{}")
+        statuses = []
+        while not second.done():
+            statuses.append(api.answer("POST", "/v1/models/m:predict", b"{}").status)
+        assert second.result().status == 504
+        go.set()
+        assert first.result().status == 404
+    assert set(statuses) <= {429, 504} and 429 in statuses
 
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
@@ -110,12 +221,9 @@ def test_no_value_makes_the_server_fail(server, name, value, rows):
     assert status in (200, 400), reply
 
 
-def test_size_limit_and_ports(small_model_base):
-    with EmbeddedServer({"small": small_model_base}, grpc_port=0, rest_port=0, max_message_bytes=1000) as server:
-        status, reply = call(server, "small:predict", {"inputs": {"query_item_id": [["1" * 2000]]}})
-        assert status == 413 and "at most 1000 bytes" in reply["error"]
-        taken = int(server.rest_address.rpartition(":")[2])
-        with pytest.raises(ServingError, match=f"Port {taken} of"):
-            EmbeddedServer({"small": small_model_base}, grpc_port=0, rest_port=taken).start()
+def test_ports(small_model_base, server):
+    taken = int(server.rest_address.rpartition(":")[2])
+    with pytest.raises(ServingError, match=f"Port {taken} of"):
+        EmbeddedServer({"small": small_model_base}, grpc_port=0, rest_port=taken).start()
     with pytest.raises(ServingError, match="0 to 65535"):
         EmbeddedServer({"small": small_model_base}, rest_port=70000)

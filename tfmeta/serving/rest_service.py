@@ -1,142 +1,246 @@
-"""TensorFlow Serving's REST API: predict, status and metadata."""
+"""HTTP for the REST API: connections, limits, TLS and the token."""
 
+import email.utils
+import http
 import http.server
-import json
-import re
+import logging
+import socket
+import ssl
 import threading
-
-from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2
+import time
+from collections.abc import Callable
 
 from tfmeta.errors import ServingError
-from tfmeta.serving.model_manager import STATE_NAMES, ModelManager
-from tfmeta.serving.request_error import RequestError
-from tfmeta.serving.rest_codec import read_request, write_reply
+from tfmeta.serving.lifecycle.bearer_token import BearerToken
+from tfmeta.serving.model_manager import ModelManager
+from tfmeta.serving.rest_api import HEALTH_PATH, RestApi, RestReply
+from tfmeta.serving.server_metrics import ServerMetrics
 
-_PATH = re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?"
-                   r"(?P<what>/metadata|:[a-z]+)?")
-_STATUS = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "NOT_FOUND": 404,
-           "RESOURCE_EXHAUSTED": 429, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
 # Seconds without a byte after which a connection is given up.
-_PATIENCE = 30
+_PATIENCE = 30.0
+# Of a refused body, so that the client reads the refusal instead of seeing its connection break.
+_DRAIN_BYTES, _DRAIN_SECONDS = 256 << 20, 5.0
+_LOG = logging.getLogger("tfmeta.serving")
 
 
 class RestService:
-    """Answers HTTP requests on a port of its own, a thread each.
+    """Answers HTTP/1.1 requests on a port of its own; a connection stays open and has a thread.
 
     Args:
       manager: the loaded models.
       host, port: to bind; port 0 picks a free one.
-      threads: requests that run a model at the same time.
+      threads, max_queued, metrics, pages: as `RestApi`.
       max_body_bytes: largest request body.
+      max_connections: open at the same time; further ones are told so and closed.
+      token: what callers must send, except for `/healthz`; None asks for none.
+      ssl_context: of TLS; None speaks plain HTTP.
+
+    Attributes:
+      address: `host:port`.
 
     Raises:
       ServingError: if the port is taken.
     """
 
-    def __init__(self, manager: ModelManager, *, host: str, port: int, threads: int, max_body_bytes: int):
-        self._manager, self._slots, self._max_body_bytes = manager, threading.Semaphore(threads), max_body_bytes
-        handler = type("Handler", (_Handler,), {"service": self})
+    def __init__(self, manager: ModelManager, *, host: str, port: int, threads: int, max_body_bytes: int,
+                 max_queued: int = 256, max_connections: int = 512, metrics: ServerMetrics | None = None,
+                 token: BearerToken | None = None, ssl_context: ssl.SSLContext | None = None,
+                 pages: Callable[[str, str, bytes], RestReply | None] | None = None):
+        api = RestApi(manager, threads=threads, max_queued=max_queued, metrics=metrics, pages=pages)
         try:
-            self._server = http.server.ThreadingHTTPServer((host, port), handler)
+            self._server = _Server((host, port), api, max_body_bytes=max_body_bytes, token=token,
+                                   max_connections=max_connections, ssl_context=ssl_context)
         except OSError as error:
             raise ServingError(f"Port {port} of {host} cannot be opened: {error.strerror}. Choose another one, or "
                                "0 for any free port.") from None
-        # Closing then waits for the requests in flight.
-        self._server.daemon_threads = False
-        self.address = f"{host}:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="rest", daemon=True)
+        self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="rest",
+                                        daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Refuses new requests and waits for those in flight."""
+    def stop(self, *, grace: float = 10.0) -> None:
+        """Refuses new connections and waits up to `grace` seconds for requests in flight."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._server.finish(grace)
 
-    def answer(self, method: str, path: str, body: bytes | None) -> tuple[int, dict]:
-        """Returns (HTTP status, JSON object)."""
-        found = _PATH.fullmatch(path)
-        if found is None or (method == "POST") != (found["what"] == ":predict"):
-            return 404, {"error": f"Malformed request: {method} {path}"}
-        name, label = found["name"], found["label"]
-        version = None if found["version"] is None else int(found["version"])
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, address, api: RestApi, *, max_body_bytes: int, max_connections: int,
+                 token: BearerToken | None, ssl_context: ssl.SSLContext | None):
+        self.api, self.max_body_bytes, self.token, self._ssl = api, max_body_bytes, token, ssl_context
+        self.stopping = False
+        self._free = threading.Semaphore(max_connections)
+        # Open connections, and whether they are within a request.
+        self._changed = threading.Condition()
+        self._busy: dict[socket.socket, bool] = {}
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def server_bind(self):
+        # Without the look-up of the host's name that HTTPServer does.
+        socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = self.server_address[:2]
+
+    def get_request(self):
+        connection, address = super().get_request()
+        connection.settimeout(_PATIENCE)
+        if self._ssl is not None:
+            # The handshake comes in the connection's own thread.
+            connection = self._ssl.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def process_request(self, request, client_address):
+        if not self._free.acquire(blocking=False):
+            if self._ssl is None:
+                reply = RestReply.error("Too many connections", status=429)
+                request.settimeout(0)
+                try:
+                    request.send(_head(reply, closes=True) + reply.body)
+                    request.recv(65536)
+                except OSError:
+                    pass
+            self.shutdown_request(request)
+            return
+        with self._changed:
+            self._busy[request] = False
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request, client_address):
         try:
-            if method == "POST":
-                return 200, self._predict(name, version, label, body)
-            if found["what"] == "/metadata":
-                return 200, self._metadata(name, version, label)
-            return 200, {"model_version_status": [
-                {"version": str(number), "state": STATE_NAMES[state],
-                 "status": {"error_code": error[0] if error else "OK", "error_message": error[1] if error else ""}}
-                for number, state, error in self._manager.states(name, version=version, label=label)]}
-        except RequestError as error:
-            return _STATUS.get(error.code, 500), {"error": error.message}
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._changed:
+                del self._busy[request]
+                self._changed.notify_all()
+            self._free.release()
 
-    def too_large(self, size: int) -> dict | None:
-        """Returns the error of a body over the limit, None for one within it."""
-        if size <= self._max_body_bytes:
-            return None
-        return {"error": f"The body requires at most {self._max_body_bytes} bytes, received {size}."}
+    def mark(self, request, busy: bool) -> None:
+        with self._changed:
+            self._busy[request] = busy
 
-    def _predict(self, name: str, version: int | None, label: str | None, body: bytes) -> dict:
-        with self._manager.lease(name, version=version, label=label) as servable:
-            return self._run(servable, body)
+    def finish(self, grace: float) -> None:
+        """Closes connections: idle ones at once, others after their request, all of them after `grace` seconds."""
+        deadline = time.monotonic() + grace
+        with self._changed:
+            self.stopping = True
+            self._break([c for c, busy in self._busy.items() if not busy], socket.SHUT_RD)
+            while self._busy and self._changed.wait_for(lambda: not self._busy, max(0.0, deadline - time.monotonic())):
+                pass
+            self._break(list(self._busy), socket.SHUT_RDWR)
 
-    def _run(self, servable, body: bytes) -> dict:
-        try:
-            request = json.loads(body)
-        except (ValueError, RecursionError):
-            raise RequestError("INVALID_ARGUMENT", "JSON Parse error: the body is not JSON.") from None
-        key = request.get("signature_name", "") if isinstance(request, dict) else ""
-        if not isinstance(key, str):
-            raise RequestError("INVALID_ARGUMENT", "Malformed request: 'signature_name' requires a string.")
-        key = key or "serving_default"
-        if key not in servable.signature_defs:
-            raise RequestError("INVALID_ARGUMENT", f'Serving signature name: "{key}" not found in signature def')
-        inputs, rows = read_request(request, servable.signature(key))
-        with self._slots:
-            outputs = servable.run(key, inputs)
-        return write_reply(outputs, rows=rows)
+    @staticmethod
+    def _break(connections, how: int) -> None:
+        for connection in connections:
+            try:
+                socket.socket.shutdown(connection, how)
+            except OSError:
+                continue
 
-    def _metadata(self, name: str, version: int | None, label: str | None) -> dict:
-        with self._manager.lease(name, version=version, label=label) as servable:
-            definitions = servable.signature_defs
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for key, signature in definitions.items():
-            signatures.signature_def[key].CopyFrom(signature)
-        return {"model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
-                "metadata": {"signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)}}
+    def handle_error(self, request, client_address):
+        # A client that went away, or spoke no TLS, is no error of the server.
+        _LOG.debug("A connection from %s broke", client_address, exc_info=True)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    service: RestService
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = _PATIENCE
+    server: _Server
 
-    def do_GET(self):
-        self._reply(*self.service.answer("GET", self.path, None))
+    def setup(self):
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.do_handshake()
+        super().setup()
 
-    def do_POST(self):
+    def handle_one_request(self):
+        if self.server.stopping:
+            self.close_connection = True
+            return
+        super().handle_one_request()
+        self.server.mark(self.request, False)
+
+    def parse_request(self):
+        self.server.mark(self.request, True)
+        return super().parse_request()
+
+    def __getattr__(self, name):
+        # Every method is answered, as the stock server does.
+        if name.startswith("do_"):
+            return self._request
+        raise AttributeError(name)
+
+    def _request(self):
+        token = self.server.token
+        if token is not None and not token.accepts(self.headers.get("Authorization")) and not (
+                self.command in ("GET", "HEAD") and self.path.split("?", 1)[0] == HEALTH_PATH):
+            self._refuse(401, "The request requires the header 'Authorization: Bearer TOKEN'")
+            return
+        size = self._body_size()
+        if size is not None:
+            self._reply(self.server.api.answer(self.command, self.path, self.rfile.read(size) if size else b""))
+
+    def _body_size(self) -> int | None:
+        """Returns the length of the body, None after refusing it."""
+        lengths = self.headers.get_all("Content-Length", [])
+        if self.headers.get("Transfer-Encoding"):
+            self._refuse(411, "The request requires a Content-Length; transfer encodings are not supported.")
+        elif not lengths and self.command == "POST":
+            self._refuse(411, "The request requires a Content-Length.")
+        elif len(set(lengths)) > 1 or not all(n.isascii() and n.isdigit() and len(n) < 19 for n in lengths):
+            self._refuse(400, "The Content-Length requires one number.")
+        elif lengths and int(lengths[0]) > self.server.max_body_bytes:
+            self._refuse(413, f"The body requires at most {self.server.max_body_bytes} bytes, received {lengths[0]}.")
+        else:
+            return int(lengths[0]) if lengths else 0
+        return None
+
+    def _reply(self, reply: RestReply) -> None:
+        if self.server.stopping:
+            self.close_connection = True
+        data = _head(reply, closes=self.close_connection)
+        self.wfile.write(data if self.command == "HEAD" else data + reply.body)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answers without reading the body, and closes the connection in a way that lets the answer arrive."""
+        self.close_connection = True
+        self._reply(RestReply.error(message, status=status))
+        deadline, left = time.monotonic() + _DRAIN_SECONDS, _DRAIN_BYTES
+        self.connection.settimeout(1.0)
         try:
-            size = int(self.headers.get("Content-Length", ""))
-        except ValueError:
-            size = -1
-        if size < 0:
-            self._reply(411, {"error": "The request requires a Content-Length."})
-            return
-        error = self.service.too_large(size)
-        if error is not None:
-            self._reply(413, error)
-            return
-        self._reply(*self.service.answer("POST", self.path, self.rfile.read(size)))
+            if not isinstance(self.connection, ssl.SSLSocket):
+                self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and time.monotonic() < deadline:
+                data = self.rfile.read1(1 << 16)
+                if not data:
+                    break
+                left -= len(data)
+        except OSError:
+            pass
 
-    def _reply(self, status: int, content: dict) -> None:
-        data = json.dumps(content).encode("utf-8")
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+    def send_error(self, code, message=None, explain=None):
+        """Answers what is no HTTP, in JSON too."""
+        self.command = getattr(self, "command", None)
+        self._refuse(int(code), message or http.HTTPStatus(code).phrase)
 
     def log_message(self, format, *args):
         """Requests are not logged, as the gRPC side does not."""
+
+
+def _head(reply: RestReply, *, closes: bool) -> bytes:
+    try:
+        phrase = http.HTTPStatus(reply.status).phrase
+    except ValueError:
+        phrase = "Error"
+    challenge = "WWW-Authenticate: Bearer\r\n" if reply.status == 401 else ""
+    return (f"HTTP/1.1 {reply.status} {phrase}\r\nContent-Type: {reply.content_type}\r\n"
+            f"Content-Length: {len(reply.body)}\r\nDate: {email.utils.formatdate(usegmt=True)}\r\n{challenge}"
+            f"Connection: {'close' if closes else 'keep-alive'}\r\n\r\n").encode("latin-1", "replace")
