@@ -1,5 +1,9 @@
 """A small hand-made SavedModel with the signatures of an export."""
 
+import os
+import pathlib
+import shutil
+
 import pytest
 
 
@@ -56,3 +60,61 @@ def small_server(small_model_base):
 
     with EmbeddedServer({"small": small_model_base}, grpc_port=0) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def write_version(tmp_path_factory):
+    """`write_version(base, 3, damage="")` renames a version into place that scores 1000 * version + item.
+
+    It is a copy of one SavedModel whose offset lies in an asset, so that a version costs no export. Damages: `graph`
+    (saved_model.pb cut short), `variables` (gone), `warm_up` (a recorded request to a signature that is not there),
+    `empty` (a directory without files).
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from tfmeta.serving import tensor_codec
+
+    template = tmp_path_factory.mktemp("template") / "model"
+    offset_file = tmp_path_factory.mktemp("asset") / "offset.txt"
+    offset_file.write_text("offset 0\n")
+
+    class Versioned(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = tf.Variable(1.0)
+            self.offset = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
+                str(offset_file), tf.string, 0, tf.float32, 1, delimiter=" "), -1.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int64, "item")])
+        def score(self, item):
+            return {"scores": self.slope * tf.cast(item, tf.float32) + self.offset.lookup(tf.constant("offset"))}
+
+    module = Versioned()
+    tf.saved_model.save(module, str(template), signatures={"score": module.score, "serving_default": module.score})
+    log = prediction_log_pb2.PredictionLog()
+    tensor_codec.encode([[1, 2]], log.predict_log.request.inputs["item"])
+
+    def write(base, version: int, *, damage: str = "") -> pathlib.Path:
+        base = pathlib.Path(base)
+        # Not numeric: a server that polls the base path ignores it.
+        growing = base / f".{version}.tmp"
+        growing.parent.mkdir(parents=True, exist_ok=True)
+        if damage == "empty":
+            growing.mkdir()
+        else:
+            shutil.copytree(template, growing)
+            (growing / "assets" / "offset.txt").write_text(f"offset {1000 * version}\n")
+            (growing / "assets.extra").mkdir()
+            log.predict_log.request.model_spec.signature_name = "zzz" if damage == "warm_up" else "score"
+            with tf.io.TFRecordWriter(str(growing / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+                writer.write(log.SerializeToString())
+        if damage == "graph":
+            graph = growing / "saved_model.pb"
+            graph.write_bytes(graph.read_bytes()[:200])
+        elif damage == "variables":
+            shutil.rmtree(growing / "variables")
+        os.rename(growing, base / str(version))
+        return base / str(version)
+
+    return write

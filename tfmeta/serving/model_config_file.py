@@ -33,7 +33,7 @@ def read_model_config_file(path: str) -> tuple[ModelConfig, ...]:
         models = model_configs(message)
     except text_format.ParseError as error:
         raise ServingError(f"Model configuration '{path}' requires a ModelServerConfig in text format: line "
-                           f"{error}.") from None
+                           f"{str(error).rstrip('.')}.") from None
     except UnicodeDecodeError:
         raise ServingError(f"Model configuration '{path}' requires a ModelServerConfig in text format, received "
                            "bytes that are no text.") from None
