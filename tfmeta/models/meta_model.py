@@ -141,7 +141,7 @@ class MetaModel(keras.Model):
         raise NotImplementedError
 
     def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns what an index is asked for under fast weights: the vector `[B, W]`, and the offset `[B]` of all items.
+        """Returns what an index is asked for under fast weights: a vector `[B, W]`, and the offset `[B]` of all items.
 
         Only models with `has_index` have it.
         """
