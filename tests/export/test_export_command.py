@@ -130,5 +130,5 @@ def test_remote_models_are_compared(place):
         filesystem.write_bytes("ram://compare/1/saved_model.pb", file.read())
     path = run_export.export_run(str(place.run), model_base=place.base, check=False, compatible_with="ram://compare/1")
     assert path.endswith("1")
-    with pytest.raises(ExportError, match="requires saved_model.pb"):
+    with pytest.raises(ExportError, match=r"requires saved_model\.pb"):
         run_export.export_run(str(place.run), model_base=place.base, check=False, compatible_with="ram://compare/2")
