@@ -249,7 +249,7 @@ def _is_pair(value) -> bool:
     """Whether a value is (item, label): two things of which the second is a number or nothing."""
     if isinstance(value, np.ndarray):
         value = value.tolist() if value.dtype == object else ()
-    return (isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], _SCALARS + (Mapping,))
+    return (isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], (*_SCALARS, Mapping))
             and (value[1] is None or isinstance(value[1], int | float | np.integer | np.floating)))
 
 

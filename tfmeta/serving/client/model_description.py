@@ -85,8 +85,14 @@ class ModelDescription:
 
     def encodes_like(self, other: "ModelDescription") -> bool:
         """Whether a request made for one is right for the other."""
-        return (self.feature_spec == other.feature_spec and self.by_id == other.by_id
-                and self.support_bound == other.support_bound)
+        return self._encoding() == other._encoding()
+
+    def _encoding(self) -> tuple:
+        """What requests depend on; vocabularies and statistics are the graph's business."""
+        spec = self.feature_spec
+        features = (spec.user_id, spec.item_id, *spec.user_features, *spec.item_features)
+        return ([(f.name, f.kind, f.dtype, f.length) for f in features], len(spec.user_features), spec.label.name,
+                spec.label.unit, spec.title, self.by_id, self.support_bound)
 
 
 def _text(document: bytes | str) -> str:

@@ -101,9 +101,9 @@ class RequestBatch:
                     self._scatter(outputs, name, value, rows, start)
                 else:
                     outputs.setdefault(name, []).append(value)
-        bad = np.where(self._declared_missing(), status & ~_FEATURE_REPLACED, status)
-        if bad.any() and not accept_status:
-            raise StatusError({int(row): int(bad[row]) for row in np.flatnonzero(bad)})
+        status = np.where(self._declared_missing(), status & ~_FEATURE_REPLACED, status)
+        if status.any() and not accept_status:
+            raise StatusError({int(row): int(status[row]) for row in np.flatnonzero(status)})
         scattered = {name: self._split(value) if isinstance(value, np.ndarray) else np.concatenate(value)
                      for name, value in outputs.items()}
         return {**scattered, "status": status}
