@@ -158,7 +158,7 @@ ERROR = "Failed to process element: {} key: {} of 'instances' list. Error: INVAL
     ("small:predict", adapted(support_label=[[2**24, 2]]), 400,
      "Cannot convert JSON value: 16777216 to float without loss of precision."),
     # The graph's own error: labels of another rank than items.
-    ("small:predict", adapted(support_label=[[[1.0, 2.0], [3.0, 4.0]]]), 400, ""),
+    ("small:predict", adapted(support_label=[[[1.0, 2.0, 3.0]] * 2]), 400, ""),
 ])
 def test_errors_are_one_json_object_with_the_right_code(server, path, body, code, message):
     status, reply = call(server, path, body)

@@ -118,7 +118,7 @@ class EmbeddedServer:
         server, self._server = self._server, None
         stopped = server.stop(grace)
         if self._rest is not None:
-            self._rest.stop()
+            self._rest.stop(grace=max(0.0, deadline - time.monotonic()))
             self._rest = None
         stopped.wait()
         self._manager.close(grace=max(0.0, deadline - time.monotonic()))
@@ -176,7 +176,8 @@ class EmbeddedServer:
         from tfmeta.serving.rest_service import RestService
 
         return RestService(manager, host=self._host, port=self._rest_port, threads=self._threads,
-                           max_body_bytes=self._max_message_bytes)
+                           max_queued=self._queue, max_body_bytes=self._max_message_bytes, metrics=self._metrics,
+                           token=self._token, ssl_context=ssl_context)
 
 
 def _bracketed(host: str) -> str:
