@@ -227,7 +227,7 @@ def train(recommender: Recommender, family: Family, *, steps: int, rate: float, 
                                   unconnected_gradients=tf.UnconnectedGradients.ZERO)
         optimizer.apply([tf.convert_to_tensor(g) for g in gradients], variables)
 
-    run = tf.function(step)
+    run = tf.function(step, autograph=False)
     rng = np.random.default_rng(7)
     batches = family.draw(tasks * steps, rng)
     for index in range(steps):

@@ -32,7 +32,7 @@ def loss_and_gradients(learner, data, progress=1.0, *, graph=False):
                 *task_tensors(xs, ys, xq), target=tf.constant(yq), length=tf.fill([TASKS], QUERY), progress=progress))
         return loss, tape.gradient(loss, [v.value for v in variables])
 
-    loss, gradients = (tf.function(run) if graph else run)(tf.constant(progress, tf.float64))
+    loss, gradients = (tf.function(run, autograph=False) if graph else run)(tf.constant(progress, tf.float64))
     return loss.numpy(), [g.numpy() for g in gradients]
 
 

@@ -56,9 +56,9 @@ def test_converges_to_the_optimum(rows, shift):
 def test_no_step_raises_the_loss(rows, shift):
     """Plain Newton steps bounce between both ends where the start is certain and wrong."""
     values = problem(rows, shift=shift)
+    solutions = [np.zeros((TASKS, WIDTH)), *(solve(values, steps=k).numpy() for k in range(1, 9))]
     for task in range(TASKS):
-        losses = [loss(np.zeros(WIDTH), values, task)]
-        losses += [loss(solve(values, steps=k)[task].numpy(), values, task) for k in range(1, 9)]
+        losses = [loss(solution[task], values, task) for solution in solutions]
         assert (np.diff(losses) <= 1e-9).all(), losses
         assert losses[-1] < losses[0]
 

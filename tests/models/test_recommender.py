@@ -127,7 +127,7 @@ def test_gradient_reaches_every_slow_weight(recommender):
 
 def test_graph_equals_eager(recommender):
     batch = make_batch()
-    graph = tf.function(lambda b: scores(recommender, b))
+    graph = tf.function(lambda b: scores(recommender, b), autograph=False)
     np.testing.assert_allclose(graph(batch)[0], scores(recommender, batch)[0], rtol=1e-5, atol=1e-5)
 
 
