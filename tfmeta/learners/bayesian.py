@@ -11,6 +11,7 @@ from tfmeta.config import require
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
 from tfmeta.learners.linear_solve import covariance_factor, in_range, matvec, solve_whitened
+from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.logistic_solve import logistic_rows, solve_logistic_whitened
 from tfmeta.learners.losses import binary_cross_entropy, gaussian_likelihood
 from tfmeta.learners.ridge import LARGEST_LOG, is_logistic, usable_rows
@@ -107,6 +108,16 @@ class Bayesian(Learner):
             z = solve_whitened(observed, _where(used, support.target - output) / self.noise())
         posterior = tf.linalg.matmul(factor, covariance_factor(observed))
         return {"mean": mean + matvec(factor, z), "factor": tf.reshape(posterior, [-1, self.width ** 2])}
+
+    def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:
+        if self.logistic:
+            return None
+        features, offset = self.model.linear(support.user, support.item)
+        used, factor = usable_rows(support), self._matrix(fast)
+        residual = support.target - offset - matvec(features, fast["mean"])
+        return LinearSystem(prior=fast["mean"],
+                            rows=_where(used, tf.linalg.matmul(features, factor) / self.noise()),
+                            target=_where(used, residual) / self.noise(), whiten=lambda x: tf.linalg.matmul(x, factor))
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         """Mean and variance of the label; for implicit feedback the averaged logit and the variance of the logit."""

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmeta.config import require
+from tfmeta.learners.descent import Descent, is_mean_of_rows
 from tfmeta.learners.inner_loop import descend
 from tfmeta.learners.joint import Joint
 from tfmeta.learners.losses import loss_for
@@ -61,6 +62,13 @@ class FineTune(Joint):
         return descend(self.model, fast, support, loss=loss, steps=self._config["inner_steps"],
                        rates={key: rates["all"] for key in fast}, first_order=True,
                        clip_norm=self._config["clip_norm"])
+
+    def descent(self, fast: Fast) -> Descent | None:
+        if not is_mean_of_rows(self._inner_loss):
+            return None
+        rates = {key: self.inner_learning_rates()["all"] for key in fast}
+        return Descent(self.model, self._inner_loss, (rates,) * self._config["inner_steps"],
+                       self._config["shrinkage"], self._config["clip_norm"])
 
     def inner_learning_rates(self) -> dict[str, tf.Tensor]:
         return {"all": tf.constant(self._config["inner_learning_rate"], self.variable_dtype)}

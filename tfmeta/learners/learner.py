@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 
 from tfmeta.errors import ConfigError
+from tfmeta.learners.descent import Descent
+from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.losses import loss_for
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
@@ -89,6 +91,24 @@ class Learner(keras.layers.Layer):
         """
         prediction = self.predict(self.adapt(self.init(support.user), support), query)
         return self.outer_loss(prediction, target=target, length=length)
+
+    def descent(self, fast: Fast) -> Descent | None:
+        """Returns the steps that `adapt` takes from given fast weights, where it takes gradient steps and nothing else.
+
+        None for every other learner, and where the inner loss is no mean over the support's rows.
+        """
+        return None
+
+    def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:
+        """Returns the least squares problem that `adapt` solves in the head of `MetaModel.linear`; None for others.
+
+        The learner's `from_output` must then give its predictions.
+        """
+        return None
+
+    def from_output(self, output: tf.Tensor) -> tf.Tensor:
+        """Returns the predictions `[B, N]`, in target units, of outputs of the model's head; with `linear_system`."""
+        return output
 
     def inner_learning_rates(self) -> dict[str, tf.Tensor]:
         """Returns the inner learning rates by fast weight, for logging; empty where there are none."""

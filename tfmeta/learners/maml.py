@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfmeta.config import require
+from tfmeta.learners.descent import Descent, is_mean_of_rows
 from tfmeta.learners.inner_loop import Rates, descend
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.losses import loss_for
@@ -73,6 +74,13 @@ class MAML(Learner):
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
         return descend(self.model, fast, support, **self._descent(fast, support))
+
+    def descent(self, fast: Fast) -> Descent | None:
+        if not is_mean_of_rows(self._inner_loss):
+            return None
+        rates = self._rates(fast)
+        steps = (rates,) * self.inner_steps if isinstance(rates, dict) else tuple(rates)
+        return Descent(self.model, self._inner_loss, steps, self.shrinkage, self.clip_norm)
 
     def _descent(self, fast: Fast, support: Support) -> dict:
         """Returns what `descend` takes beside model, fast weights and support."""

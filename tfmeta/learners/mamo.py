@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfmeta.config import require
+from tfmeta.learners.descent import Descent, is_mean_of_rows
 from tfmeta.learners.encoded_widths import encoded_widths
 from tfmeta.learners.inner_loop import plain_descend
 from tfmeta.learners.learner import Learner
@@ -128,6 +129,11 @@ class MAMO(Learner):
 
         return plain_descend(self, fast, support, loss=loss, steps=self.inner_steps, rates=self.inner_learning_rates(),
                              first_order=self._first_order)
+
+    def descent(self, fast: Fast) -> Descent | None:
+        if not is_mean_of_rows(self._inner_loss):
+            return None
+        return Descent(self, self._inner_loss, (self.inner_learning_rates(),) * self.inner_steps, self.shrinkage)
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         return Prediction(output=self.apply(fast, query.user, query.item))

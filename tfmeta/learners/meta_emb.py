@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmeta.config import require
+from tfmeta.learners.descent import Descent, is_mean_of_rows
 from tfmeta.learners.task_embedding import NAME, TaskEmbeddingLearner
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
@@ -66,6 +67,11 @@ class MetaEmb(TaskEmbeddingLearner):
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         return Prediction(output=self._view.apply(fast, query.user, query.item))
+
+    def descent(self, fast: Fast) -> Descent | None:
+        if not is_mean_of_rows(self._inner_loss):
+            return None
+        return Descent(self._view, self._inner_loss, (self._rates(),) * self._config["inner_steps"])
 
     def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._view.index_user(fast, user)

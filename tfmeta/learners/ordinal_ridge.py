@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.errors import ConfigError
-from tfmeta.learners.linear_solve import matvec, solve_ridge
+from tfmeta.learners.linear_solve import matvec, solve_ridge, whitening_scale
+from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.ridge import Ridge, usable_rows
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
@@ -91,24 +92,55 @@ class OrdinalRidge(Ridge):
             self._noise = self.add_weight(name="row_noise", shape=(self.width,), initializer="zeros")
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
+        features, residual, used = self._rows(fast, support)
+        weights = fast["weights"]
+        if self._hidden is not None:
+            change = self._context_change(*_sums(features, residual, used))
+            weights = weights + change
+            residual -= tf.where(used, matvec(features, change), tf.zeros_like(residual))
+        return {"weights": weights + solve_ridge(features, residual, row_weight=self._row_weight(features, used),
+                                                 precision=self.precision())}
+
+    def linear_system(self, fast: Fast, support: Support) -> LinearSystem:
+        features, residual, used = self._rows(fast, support)
+        scale, rows = whitening_scale(self.precision())[:, None, :], features
+        target = residual
+        if self._noise is not None:
+            root = tf.sqrt(self._row_weight(features, used))
+            rows, target = rows * root[..., None], target * root
+        system = LinearSystem(prior=fast["weights"], rows=rows * scale, target=target, whiten=lambda x: x * scale)
+        if self._hidden is None:
+            return system
+        # The statistics are functions of sums: without a row they are those of what is left of the sums.
+        *numbers, items = _terms(features, residual, used)
+        *totals, all_items = sums = _sums(features, residual, used)
+        without = [*((total - term)[..., None] for total, term in zip(totals, numbers, strict=True)),
+                   all_items[:, None, :] - items]
+        return system._replace(shift=self._context_change(*sums) / scale[:, 0, :],
+                               shift_without=self._context_change(*without) / scale)
+
+    def _rows(self, fast: Fast, support: Support) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns features `[B, S, P]` and residuals under the prior `[B, S]`, 0 in rows that are not used `[B, S]`."""
         features, offset = self.model.linear(support.user, support.item)
         used = usable_rows(support)
         features = tf.where(used[..., None], features, tf.zeros_like(features))
-        weights = fast["weights"]
-        residual = tf.where(used, support.target - offset - matvec(features, weights), tf.zeros_like(offset))
-        if self._hidden is not None:
-            change = self._context_change(features, residual, used)
-            weights = weights + change
-            residual -= tf.where(used, matvec(features, change), tf.zeros_like(residual))
-        row_weight = None
-        if self._noise is not None:
-            row_weight = tf.exp(tf.tanh(tf.linalg.matvec(features, self._noise)))
-            row_weight = tf.where(used, row_weight, tf.zeros_like(row_weight))
-        return {"weights": weights + solve_ridge(features, residual, row_weight=row_weight,
-                                                 precision=self.precision())}
+        residual = support.target - offset - matvec(features, fast["weights"])
+        return features, tf.where(used, residual, tf.zeros_like(offset)), used
+
+    def _row_weight(self, features: tf.Tensor, used: tf.Tensor) -> tf.Tensor | None:
+        """Returns s_i `[B, S]`, 0 in rows that are not used; None where all are 1."""
+        if self._noise is None:
+            return None
+        weight = tf.exp(tf.tanh(tf.linalg.matvec(features, self._noise)))
+        return tf.where(used, weight, tf.zeros_like(weight))
+
+    def from_output(self, output: tf.Tensor) -> tf.Tensor:
+        return self._prediction(output).output
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
-        output = self.model.linear_output(fast["weights"], query.user, query.item)
+        return self._prediction(self.model.linear_output(fast["weights"], query.user, query.item))
+
+    def _prediction(self, output: tf.Tensor) -> Prediction:
         logits, gaps = self._cumulative(output)
         log_levels = _log_levels(logits, gaps)
         probability = tf.exp(log_levels)
@@ -130,16 +162,12 @@ class OrdinalRidge(Ridge):
         chosen = tf.one_hot(nearest, len(self.levels), dtype=target.dtype) * log_levels
         return tf.math.divide_no_nan(-tf.reduce_sum(chosen, axis=[1, 2]), tf.cast(length, chosen.dtype))
 
-    def _context_change(self, features: tf.Tensor, residual: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
-        """Returns g of the support's statistics: `[B, P]`, zero for an empty support."""
-        count = tf.reduce_sum(tf.cast(used, residual.dtype), axis=1, keepdims=True)
-        # Labels of any size come; statistics of those that mean something stay within a few deviations.
-        residual = tf.clip_by_value(residual, -10.0, 10.0)
-        mean = tf.reduce_sum(residual, axis=1, keepdims=True) / (count + _SHRINKAGE)
-        spread = tf.reduce_sum(tf.square(residual), axis=1, keepdims=True) / (count + _SHRINKAGE)
+    def _context_change(self, count: tf.Tensor, residual: tf.Tensor, square: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Returns g of the support's statistics: `[..., P]`, zero for an empty support; arguments as `_sums` has."""
+        mean = residual / (count + _SHRINKAGE)
+        spread = square / (count + _SHRINKAGE)
         # The last feature is the constant 1, whose sum says how many there are.
-        items = tf.reduce_sum(features, axis=1) / tf.sqrt(count + 1.0)
-        statistics = tf.concat([mean, spread, items], axis=-1)
+        statistics = tf.concat([mean, spread, items / tf.sqrt(count + 1.0)], axis=-1)
         return tf.linalg.matmul(tf.nn.relu(tf.linalg.matmul(statistics, self._hidden)), self._context)
 
     def _cumulative(self, output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -157,6 +185,19 @@ class OrdinalRidge(Ridge):
         config = {**super().get_config(), **self._own_config}
         # The inner problem is least squares here.
         return {key: value for key, value in config.items() if key not in ("newton_steps", "inner_loss")}
+
+
+def _terms(features: tf.Tensor, residual: tf.Tensor, used: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Returns what each row adds to the support's sums: 1, residual and its square, `[B, S]` each, and the features."""
+    # Labels of any size come; statistics of those that mean something stay within a few deviations.
+    residual = tf.clip_by_value(residual, -10.0, 10.0)
+    return tf.cast(used, residual.dtype), residual, tf.square(residual), features
+
+
+def _sums(features: tf.Tensor, residual: tf.Tensor, used: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Returns the sums of `_terms`: `[B, 1]` each, and `[B, P]`."""
+    *numbers, items = _terms(features, residual, used)
+    return *(tf.reduce_sum(term, axis=1, keepdims=True) for term in numbers), tf.reduce_sum(items, axis=1)
 
 
 def _log_levels(logits: tf.Tensor, gaps: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,8 @@ from tfmeta.config import require
 from tfmeta.errors import ConfigError
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import matvec, solve_ridge
+from tfmeta.learners.linear_solve import matvec, solve_ridge, whitening_scale
+from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.logistic_solve import solve_logistic
 from tfmeta.learners.losses import BY_UNIT, loss_for
 from tfmeta.learners.task_tensors import Prediction, Query, Support
@@ -87,6 +88,17 @@ class Ridge(Learner):
                                 tf.where(used, support.target - output, tf.zeros_like(output)),
                                 precision=self.precision())
         return {"weights": prior + delta}
+
+    def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:
+        if self.logistic:
+            return None
+        features, offset = self.model.linear(support.user, support.item)
+        used = usable_rows(support)
+        residual = support.target - offset - matvec(features, fast["weights"])
+        scale = whitening_scale(self.precision())[:, None, :]
+        return LinearSystem(prior=fast["weights"],
+                            rows=tf.where(used[..., None], features * scale, tf.zeros_like(features)),
+                            target=tf.where(used, residual, tf.zeros_like(residual)), whiten=lambda x: x * scale)
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         return Prediction(output=self.model.linear_output(fast["weights"], query.user, query.item))

@@ -83,12 +83,15 @@ class TaskEmbeddingLearner(Learner):
         """Moves id embeddings `[B, Du]` by the gradient steps on their support losses."""
         if not self._config["inner_steps"]:
             return embedding
-        rate = (tf.exp(tf.convert_to_tensor(self._log_rate)) if self._log_rate is not None
-                else tf.constant(self._config["inner_learning_rate"], embedding.dtype))
         return plain_descend(
-            self._view, {NAME: embedding}, support, steps=self._config["inner_steps"], rates={NAME: rate},
+            self._view, {NAME: embedding}, support, steps=self._config["inner_steps"], rates=self._rates(),
             loss=lambda output: self._inner_loss(output, support.target, support.length),
             first_order=self._config["first_order"])[NAME]
+
+    def _rates(self) -> dict[str, tf.Tensor]:
+        if self._log_rate is None:
+            return {NAME: tf.constant(self._config["inner_learning_rate"], self.variable_dtype)}
+        return self.inner_learning_rates()
 
     @property
     def has_index(self) -> bool:

@@ -94,7 +94,7 @@ class Recommender(keras.Model):
         Returns:
           fast weights, name -> `[B, ...]` float32.
         """
-        support = self._support(user, support_item, support_label, support_length)
+        support = self.make_support(user, support_item, support_label, support_length)
         return self.learner.adapt(self.learner.init(user), support)
 
     def predict_scores(self, fast: Fast, user: tf.Tensor, query_item: tf.Tensor) -> tf.Tensor:
@@ -136,7 +136,7 @@ class Recommender(keras.Model):
         Arguments as in `adapt_and_score`; `progress` as in `Learner.task_loss`.
         """
         return self.learner.task_loss(
-            self._support(user, support_item, support_label, support_length), Query(user=user, item=query_item),
+            self.make_support(user, support_item, support_label, support_length), Query(user=user, item=query_item),
             target=self.to_target(query_label), length=query_length,
             progress=tf.cast(progress, self.variable_dtype))
 
@@ -155,8 +155,8 @@ class Recommender(keras.Model):
             user, support_item=self.encode_item(batch.support_item), support_label=batch.support_label,
             support_length=batch.support_length, query_item=self.encode_item(batch.query_item))[0]
 
-    def _support(self, user, item, label, length) -> Support:
-        """Cleans padding before anything is computed with it."""
+    def make_support(self, user: tf.Tensor, item: tf.Tensor, label: tf.Tensor, length: tf.Tensor) -> Support:
+        """Returns a support as learners read it, its padding cleaned before anything is computed with it."""
         mask = tf.sequence_mask(length, tf.shape(label)[1])
         return Support(user=user, item=tf.where(mask[..., None], item, tf.zeros_like(item)),
                        target=self.to_target(tf.where(mask, label, tf.zeros_like(label))), length=length)
