@@ -160,7 +160,8 @@ def test_errors_carry_the_servers_message(client):
         client.predict("movies", {"document": ["export"]}, signature="metadata", version=7)
     with pytest.raises(InvalidRequest, match="Unrecognized servable version label: canary"):
         client.score(candidates=["m1"], label="canary")
-    with pytest.raises(InvalidRequest, match="input size does not match signature: 1!=5|Missing named input: user_age"):
+    words = r"input size does not match signature: 1!=5|Missing named input: user_age"
+    with pytest.raises(InvalidRequest, match=words):
         client.predict("movies", {"query_movie": [["m1"]]})
     with pytest.raises(InvalidRequest, match='"zzz" not found'):
         client.predict("movies", {"query_movie": [["m1"]]}, signature="zzz")

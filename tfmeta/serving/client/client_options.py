@@ -79,7 +79,10 @@ def is_loopback(address: str) -> bool:
         return True
     host = re.sub(r"^[a-z0-9+]+:/*", "", address) if re.match(r"[a-z0-9+]+:/|ipv[46]:", address) else address
     host = host.partition("/")[0]
-    host = host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
     if host == "localhost":
         return True
     try:

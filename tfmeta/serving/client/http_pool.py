@@ -4,6 +4,7 @@ import collections
 import contextlib
 import http.client
 import socket
+import ssl
 
 from tfmeta.serving.client.deadline import Deadline
 from tfmeta.serving.client.errors import DeadlineExceeded, Exhausted, Unavailable
@@ -53,7 +54,7 @@ class HttpPool:
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 # A server closes idle connections when it likes, which shows only when the next request is sent.
-                if not kept:
+                if not (kept and isinstance(error, ConnectionError | ssl.SSLError)):
                     raise self._unavailable(error) from None
             except BaseException:
                 connection.close()
@@ -102,6 +103,7 @@ class HttpPool:
             pieces.append(piece)
         if response.length:  # A connection that ends early is an error, as a short body would be.
             raise http.client.IncompleteRead(b"", response.length)
+        response.close()
         if response.will_close:
             connection.close()
         else:
