@@ -31,7 +31,7 @@ def build(context: SignatureContext) -> Callable[[dict[str, tf.Tensor]], dict[st
         user, replaced = context.encode_user(take(inputs, "user", context.feature_spec.user_features), tasks)
         support = encode_support(context, inputs)
         start = layout.flatten(recommender.learner.init(user), tasks=tasks)
-        state = layout.flatten(recommender.adapt(user, **support.adaptation), tasks=tasks)
+        state = layout.flatten(context.adapt(user, **support.adaptation), tasks=tasks)
         usable = tf.reduce_all(tf.math.is_finite(state), axis=1) & (support.clean.length > 0)
         return {"user_state": tf.where(usable[:, None], state, start),
                 "state_model": tf.fill([tasks], context.fingerprint),

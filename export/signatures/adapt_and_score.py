@@ -28,7 +28,7 @@ def build(context: SignatureContext) -> Callable[[dict[str, tf.Tensor]], dict[st
     def adapt_and_score(inputs):
         user, query, replaced, tasks = encode_request(context, inputs)
         support = encode_support(context, inputs)
-        scores, base = context.recommender.adapt_and_score(user, query_item=query, **support.adaptation)
+        scores, base = context.adapt_and_score(user, query_item=query, **support.adaptation)
         return {"scores": scores, "base_scores": base, "status": status.combine(tasks, support.flags(replaced))}
 
     return adapt_and_score

@@ -1,6 +1,8 @@
 """What every signature is built from."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -43,3 +45,13 @@ class SignatureContext:
     def encode_user(self, raw: dict[str, tf.Tensor], tasks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns (`[B, Du]`, bool `[B]` or None: a non-finite feature was replaced)."""
         return self.recommender.encode_user(self.users(raw), tasks=tasks), self.users.non_finite(raw, leading_rank=1)
+
+    @functools.cached_property
+    def adapt_and_score(self) -> Callable:
+        """`Recommender.adapt_and_score` as a function of the graph: traced once for the signatures that share it."""
+        return tf.function(self.recommender.adapt_and_score, autograph=False)
+
+    @functools.cached_property
+    def adapt(self) -> Callable:
+        """`Recommender.adapt`, likewise."""
+        return tf.function(self.recommender.adapt, autograph=False)

@@ -11,6 +11,8 @@ COMBINATIONS = [(model, scope, unit, mode)
                 for model, scope, unit in (("two_tower", "user_vector", "rating"), ("two_tower", "all", "click"),
                                            ("embedding", "head", "rating"), ("embedding", "all", "weight"))
                 for mode in MODES]
+# Each model and scope once, each mode with both models; the others are the slow suite's.
+FAST = [COMBINATIONS[i] for i in (0, 3, 5, 6)]
 BOUND = 8
 NUM_ITEMS = 12
 
@@ -21,6 +23,13 @@ class Exported:
     mode: str
     recommender: object
     items: pd.DataFrame
+
+
+def combinations(keys=COMBINATIONS):
+    """Parameters of a test on exports; those that are not in FAST are slow."""
+    import pytest
+
+    return [pytest.param(key, id="_".join(key), marks=() if key in FAST else pytest.mark.slow) for key in keys]
 
 
 def make_spec(unit: str = "rating", *, plain: bool = False):

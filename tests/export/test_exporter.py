@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-from export_cases import BOUND, COMBINATIONS, make_items, make_recommender
+from export_cases import BOUND, FAST, make_items, make_recommender
 from request_helpers import make_request, to_bytes
 
 from tfmeta.errors import ConfigError, DataError, ExportError
 
-CATALOGUE, REQUEST = COMBINATIONS[0], COMBINATIONS[1]
+CATALOGUE, REQUEST = FAST[0], FAST[1]
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from export_cases import BOUND, COMBINATIONS
+from export_cases import BOUND, COMBINATIONS, FAST, combinations
 from request_helpers import make_request, merge, rows, without_support
 
-NAMES = ["_".join(c) for c in COMBINATIONS]
 
-
-@pytest.fixture(params=COMBINATIONS, ids=NAMES)
+@pytest.fixture(params=combinations())
 def key(request):
     return request.param
 
@@ -17,6 +15,8 @@ def close(received, expected):
     np.testing.assert_allclose(received, expected, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("key", [
+    pytest.param(key, id="_".join(key), marks=() if key in FAST[1:3] else pytest.mark.slow) for key in COMBINATIONS])
 def test_second_process_verifies(reports, key):
     report = reports[key]
     assert len(report) == 13
@@ -191,7 +191,7 @@ def test_rows_do_not_depend_on_their_batch(exports, servables, key):
         np.testing.assert_allclose(alone["scores"], together["scores"][i:i + 1], rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("combination", [c for c in COMBINATIONS if c[3] == "catalogue"])
+@pytest.mark.parametrize("combination", combinations([c for c in COMBINATIONS if c[3] == "catalogue"]))
 def test_unknown_items_are_content_free(exports, servables, combination):
     inputs, first = make_request(exports[combination]), None
     for unknown in (b"", b"nobody", "\u00e9".encode()):

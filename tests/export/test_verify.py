@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from export_cases import COMBINATIONS
+from export_cases import FAST
 
 import export.verify
 from tfmeta.errors import ExportError
@@ -164,7 +164,7 @@ def test_command_reports_a_damaged_model(exports, tmp_path, capsys):
     """Other weights under the same graph: the answers on record no longer hold."""
     from export.commands import verify as command
 
-    first, second = (exports[c] for c in (COMBINATIONS[0], COMBINATIONS[4]))
+    first, second = (exports[c] for c in (FAST[0], FAST[3]))
     damaged = tmp_path / "1"
     shutil.copytree(first.path, damaged)
     shutil.copy(os.path.join(second.path, "assets.extra", "golden.npz"), damaged / "assets.extra" / "golden.npz")
@@ -183,5 +183,5 @@ def test_missing_directory():
 
 
 def test_table(reports):
-    text = export.verify.format_table(reports[COMBINATIONS[0]])
+    text = export.verify.format_table(reports[FAST[1]])
     assert text.count(" ok") == 13 and "FAILED" not in text
