@@ -40,7 +40,7 @@ class StatusError(RequestError):
     """
 
     def __init__(self, rows: dict[int, int]):
-        super().__init__("DATA_LOSS", "; ".join(f"row {row}: {_describe(bits)}" for row, bits in rows.items())
+        super().__init__("DATA_LOSS", "; ".join(f"row {row}: {describe_status(bits)}" for row, bits in rows.items())
                          + ". Mend the request, or pass accept_status=True to take the result as it is.")
         self.rows = rows
 
@@ -60,5 +60,6 @@ def error_for(code: str, message: str) -> RequestError:
     return _CLASSES.get(code, RequestError)(code, message)
 
 
-def _describe(bits: int) -> str:
+def describe_status(bits: int) -> str:
+    """Returns the words of a `status`."""
     return " and ".join(text for bit, text in STATUS_BITS.items() if bits & bit) or f"status {bits}"
