@@ -83,6 +83,8 @@ def write_version(tmp_path_factory):
         def __init__(self):
             super().__init__()
             self.slope = tf.Variable(1.0)
+            # A version that stays in memory shows.
+            self.ballast = tf.Variable(tf.zeros([1 << 21]))
             self.offset = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
                 str(offset_file), tf.string, 0, tf.float32, 1, delimiter=" "), -1.0)
 
