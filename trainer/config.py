@@ -157,7 +157,11 @@ class TrainConfig:
       xla: compile loss and gradient with XLA, supports padded to the most rows a task can have; without the encoding
         where features are lists or texts or the model has an item-id embedding. Faster for meta-batches of up to about
         64 tasks with supports of about one size; starts more slowly.
-      deterministic: the same seed gives the same bits (TensorFlow's op determinism, for the whole process).
+      distribution: on what training runs: `none` one device; `mirrored` all GPUs of this machine (its logical CPU
+        devices where there are none); `multi_worker` the workers that TF_CONFIG names; `auto` `multi_worker` where
+        TF_CONFIG names several workers, else `mirrored` where there are several GPUs, else `none`. A meta-batch is
+        shared out over all devices, so it decides nothing but rounding, and a run may be resumed on others.
+      deterministic: the same seed gives the same bits (TensorFlow's op determinism while it trains).
     """
 
     seed: int = 0
@@ -174,6 +178,7 @@ class TrainConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     xla: bool = False
+    distribution: Literal["auto", "none", "mirrored", "multi_worker"] = "auto"
     deterministic: bool = True
 
     def __post_init__(self):

@@ -11,7 +11,8 @@ from tfmeta.io import filesystem
 from trainer.outer_step import OuterStep
 
 
-def check_finite(step: OuterStep, *, sampler: TaskSampler, learning_rate: float, folder: str) -> None:
+def check_finite(step: OuterStep, *, sampler: TaskSampler, learning_rate: float, folder: str,
+                 write: bool = True) -> None:
     """Raises where a step has failed; its weights are those before it.
 
     The batch is a pure function of the step, so it is made again and written to `folder/step_<n>.npz`.
@@ -21,6 +22,7 @@ def check_finite(step: OuterStep, *, sampler: TaskSampler, learning_rate: float,
       sampler: that made the batches.
       learning_rate: outer learning rate at the failed step.
       folder: where the batch is kept.
+      write: whether this process writes it.
 
     Raises:
       RunError: naming the step, the learning rate and the file.
@@ -29,7 +31,9 @@ def check_finite(step: OuterStep, *, sampler: TaskSampler, learning_rate: float,
     if failed < 0:
         return
     epoch, position = divmod(failed, sampler.steps_per_epoch)
-    path = save_batch(sampler.batch(epoch=epoch, batch=position), path=filesystem.join(folder, f"step_{failed}.npz"))
+    path = filesystem.join(folder, f"step_{failed}.npz")
+    if write:
+        save_batch(sampler.batch(epoch=epoch, batch=position), path=path)
     raise RunError(
         f"Training requires a finite loss and gradient, received loss {float(step.failed_loss):g} and gradient norm "
         f"{float(step.failed_norm):g} at step {failed} (epoch {epoch + 1}, batch {position + 1}) with learning rate "

@@ -5,10 +5,12 @@ import tensorflow as tf
 
 from tfmeta import config as configs
 from trainer.config import OptimizerConfig
+from trainer.distribution.summed_gradients import with_summed_gradients
 from trainer.lazy_adam import LazyAdam
 
 
-def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variables: list, exempt: list):
+def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variables: list, exempt: list,
+                    summed: bool = False):
     """Returns a built Keras optimizer.
 
     `adam` and `adamw` are `LazyAdam`: Keras's Adam for dense gradients, by rows for those of embedding tables. `sgd`
@@ -21,6 +23,7 @@ def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variab
       schedule: its learning rate.
       variables: trainable Keras variables, in a fixed order.
       exempt: those of them that no weight decay touches.
+      summed: gradients will be sums over all replicas of a strategy already.
     """
     classes = {"adam": LazyAdam, "adamw": LazyAdam, "sgd": keras.optimizers.SGD,
                "adagrad": keras.optimizers.Adagrad, "rmsprop": keras.optimizers.RMSprop,
@@ -29,7 +32,8 @@ def build_optimizer(config: OptimizerConfig, *, schedule: "LearningRate", variab
     if config.weight_decay or config.name == "adamw":
         options["weight_decay"] = config.weight_decay
     # Checkpoints know an optimizer's variables by its name; Keras would number the optimizers of a process.
-    optimizer = classes[config.name](learning_rate=schedule, name="outer", **options)
+    chosen = with_summed_gradients(classes[config.name]) if summed else classes[config.name]
+    optimizer = chosen(learning_rate=schedule, name="outer", **options)
     if config.weight_decay and exempt:
         optimizer.exclude_from_weight_decay(var_list=exempt)
     optimizer.build(variables)

@@ -79,7 +79,7 @@ class OuterStep:
         """Returns the compiled step for that many tasks and query rows, or for any number."""
         if (tasks, query) not in self._runs:
             self._runs[tasks, query] = tf.function(lambda *fields: self._outer_step(IndexedTaskBatch(*fields)),
-                                                   input_signature=list(batch_spec(tasks, query)))
+                                                   input_signature=list(batch_spec(tasks, query)), autograph=False)
         return self._runs[tasks, query]
 
     def start_epoch(self) -> None:
@@ -87,15 +87,23 @@ class OuterStep:
         self.loss_sum.assign(0.0)
         self.tasks.assign(0)
 
-    def task_loss(self, batch: IndexedTaskBatch, step: tf.Tensor) -> tf.Tensor:
+    def task_loss(self, batch: IndexedTaskBatch, step: tf.Tensor, *, dropout_keys: tf.Tensor | None = None,
+                  tables: FeatureTables | None = None) -> tf.Tensor:
         """Returns the outer loss of each task `[B]`, ids hidden as in outer step `step`.
 
         Popular items occur in many tasks, so every (item, id hidden or not) of the batch is encoded once and its
         representation gathered: the same numbers as `recommender.batch_loss(self.gather(batch, step))`.
+
+        Args:
+          batch: the tasks.
+          step: number of the outer step, int64 scalar.
+          dropout_keys: `[B]` int32, of the tasks' hidden ids (`task_keys`); default those of a batch that is the whole
+            meta-batch.
+          tables: other copies of the features.
         """
-        recommender, tables = self._recommender, self._tables
+        recommender, tables = self._recommender, self._tables if tables is None else tables
         tasks = tf.shape(batch.user_row)[0]
-        hidden = self._hidden(batch, step, tasks)
+        hidden = self._hidden(batch, step, tasks, dropout_keys)
         # Row 2r is item r with its id, row 2r + 1 the same item without it.
         keys = [2 * tf.where(rows < 0, tables.num_items, rows) + tf.cast(h, tf.int32)
                 for rows, h in zip((batch.support_row, batch.query_row), hidden, strict=True)]
@@ -126,12 +134,13 @@ class OuterStep:
             features = features._replace(**{side: item})
         return features
 
-    def _hidden(self, batch: IndexedTaskBatch, step: tf.Tensor, tasks: tf.Tensor) -> list[tf.Tensor]:
+    def _hidden(self, batch: IndexedTaskBatch, step: tf.Tensor, tasks: tf.Tensor,
+                key: tf.Tensor | None = None) -> list[tf.Tensor]:
         """Returns where the ids of support and query are hidden: bool `[B, S]` and `[B, Q]`."""
         sides = (batch.support_row, batch.query_row)
         if not (self._dropout or self._dropout_spread):
             return [tf.zeros_like(rows, tf.bool) for rows in sides]
-        key = task_keys(tasks, seed=self._seed, step=step)
+        key = task_keys(tasks, seed=self._seed, step=step) if key is None else key
         rate = dropout_rates(key, rate=self._dropout, spread=self._dropout_spread)
         return [item_id_dropout(rows, tf.ones_like(rows), rate=rate, key=key) == 0 for rows in sides]
 
@@ -146,31 +155,45 @@ class OuterStep:
     def _outer_step(self, batch: IndexedTaskBatch) -> None:
         variables = self._recommender.trainable_variables
         if self._support_width is not None:
-            batch = _pad_support(batch, self._support_width)
+            batch = pad_support(batch, self._support_width)
         task_loss, loss, gradients = self._value_and_gradients(batch, self.step.read_value())
-        # Each row once, because rows that occur twice in a sparse gradient would be counted apart in the norm.
-        gradients = [distinct(g) if self._by_rows and isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
-                     for g in gradients]
-        norm = tf.linalg.global_norm(gradients)
-        if self._clip_norm is not None:
-            gradients = clip_by_norm(gradients, self._clip_norm, norm=norm)
-        fine = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+        gradients, norm = self._clip(self._distinct(gradients))
 
         def update():
             self._optimizer.apply(gradients, variables)
-            self.loss_sum.assign_add(tf.reduce_sum(tf.cast(task_loss, tf.float64)))
-            self.tasks.assign_add(tf.size(task_loss, out_type=tf.int64))
-            self.step.assign_add(1)
+            self._record(tf.reduce_sum(tf.cast(task_loss, tf.float64)), tasks=tf.size(task_loss, out_type=tf.int64))
             return tf.constant(True)
 
-        def stop():
-            first = self.failed_step < 0
-            self.failed_step.assign(tf.where(first, self.step, self.failed_step))
-            self.failed_loss.assign(tf.where(first, tf.cast(loss, tf.float32), self.failed_loss))
-            self.failed_norm.assign(tf.where(first, tf.cast(norm, tf.float32), self.failed_norm))
-            return tf.constant(False)
+        tf.cond(self._may_update(loss, norm), update, lambda: self._stop(loss, norm))
 
-        tf.cond(fine & (self.failed_step < 0), update, stop)
+    def _distinct(self, gradients: list) -> list:
+        """Each row once, because rows that occur twice in a sparse gradient would be counted apart in the norm."""
+        return [distinct(g) if self._by_rows and isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
+                for g in gradients]
+
+    def _clip(self, gradients: list) -> tuple[list, tf.Tensor]:
+        """Returns the gradients within the bound, and their norm before."""
+        norm = tf.linalg.global_norm(gradients)
+        if self._clip_norm is not None:
+            gradients = clip_by_norm(gradients, self._clip_norm, norm=norm)
+        return gradients, norm
+
+    def _may_update(self, loss: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
+        return tf.math.is_finite(loss) & tf.math.is_finite(norm) & (self.failed_step < 0)
+
+    def _record(self, loss_sum: tf.Tensor, *, tasks: tf.Tensor) -> None:
+        """Counts a step that was done."""
+        self.loss_sum.assign_add(loss_sum)
+        self.tasks.assign_add(tasks)
+        self.step.assign_add(1)
+
+    def _stop(self, loss: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
+        """Keeps what the first step that failed had."""
+        first = self.failed_step < 0
+        self.failed_step.assign(tf.where(first, self.step, self.failed_step))
+        self.failed_loss.assign(tf.where(first, tf.cast(loss, tf.float32), self.failed_loss))
+        self.failed_norm.assign(tf.where(first, tf.cast(norm, tf.float32), self.failed_norm))
+        return tf.constant(False)
 
 
 def batch_spec(tasks: int | None = None, query: int | None = None) -> IndexedTaskBatch:
@@ -183,7 +206,7 @@ def batch_spec(tasks: int | None = None, query: int | None = None) -> IndexedTas
         query_length=tf.TensorSpec([tasks], tf.int32))
 
 
-def _pad_support(batch: IndexedTaskBatch, width: int) -> IndexedTaskBatch:
+def pad_support(batch: IndexedTaskBatch, width: int) -> IndexedTaskBatch:
     """Widens the support to a fixed number of rows; one that is wider already is an error of the caller's."""
     missing = [[0, 0], [0, width - tf.shape(batch.support_row)[1]]]
     shape = [batch.support_row.shape[0], width]

@@ -46,7 +46,7 @@ class RunDirectory:
           RunError: if there is no run, or it is not complete.
         """
         run = cls(path)
-        if not filesystem.exists(run.file("config.yaml")):
+        if not run.exists:
             raise RunError(f"'{run.path}' is not a run directory: it has no config.yaml. "
                            "Create one with 'tfmeta train'.")
         if not allow_incomplete and not run.complete:
@@ -74,7 +74,7 @@ class RunDirectory:
             if not resume:
                 raise RunError(f"Run directory '{run.path}' exists already. Continue that run with --resume, or "
                                "choose another directory.")
-            if filesystem.exists(run.file("config.yaml")):
+            if run.exists:
                 run._require_same(config, feature_spec, training_fingerprint)
                 return run
         filesystem.makedirs(run.path)
@@ -92,6 +92,11 @@ class RunDirectory:
         return filesystem.join(self.path, *parts)
 
     @property
+    def exists(self) -> bool:
+        """Whether a run has been started here."""
+        return filesystem.exists(self.file("config.yaml"))
+
+    @property
     def complete(self) -> bool:
         return filesystem.exists(self.file("run.json"))
 
@@ -101,12 +106,12 @@ class RunDirectory:
 
     @functools.cached_property
     def feature_spec(self) -> FeatureSpec:
-        return FeatureSpec.from_json(self._text("feature_spec.json"))
+        return FeatureSpec.from_json(self.text("feature_spec.json"))
 
     @functools.cached_property
     def data(self) -> dict:
         """`path` and `training_fingerprint` of the prepared data."""
-        return json.loads(self._text("data.json"))
+        return json.loads(self.text("data.json"))
 
     @property
     def data_path(self) -> str:
@@ -126,13 +131,13 @@ class RunDirectory:
         """
         if not self.complete:
             raise RunError(f"Run '{self.path}' is not complete: it has no run.json.")
-        return json.loads(self._text("run.json"))
+        return json.loads(self.text("run.json"))
 
     def history(self) -> list[dict]:
         """Returns one record per complete epoch."""
         if not filesystem.exists(self.file("history.jsonl")):
             return []
-        return [json.loads(line) for line in self._text("history.jsonl").splitlines()]
+        return [json.loads(line) for line in self.text("history.jsonl").splitlines()]
 
     def recommender(self):
         """Returns the recommender with the run's final weights.
@@ -146,13 +151,18 @@ class RunDirectory:
         load_weights(recommender, self.file("weights.npz"))
         return recommender
 
-    def _text(self, name: str) -> str:
+    def text(self, name: str) -> str:
+        """Returns the content of a file of the run.
+
+        Raises:
+          RunError: if it is missing.
+        """
         if not filesystem.exists(self.file(name)):
             raise RunError(f"Run '{self.path}' is damaged: '{name}' is missing.")
         return filesystem.read_text(self.file(name))
 
     def _require_same(self, config: TrainConfig, feature_spec: FeatureSpec, fingerprint: str) -> None:
-        before, now = _flatten(configs.to_dict(self.config)), _flatten(configs.to_dict(config))
+        before, now = flatten(outcome_settings(self.config)), flatten(outcome_settings(config))
         changes = [f"{key}: {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
                    for key in sorted(set(before) | set(now))
                    if before.get(key, "absent") != now.get(key, "absent")]
@@ -189,11 +199,17 @@ def _dtype_policy(name: str):
         keras.config.set_dtype_policy(before)
 
 
-def _flatten(values: dict, prefix: str = "") -> dict:
+def outcome_settings(config: TrainConfig) -> dict:
+    """Returns the settings that decide a run's outcome: all but on what it is trained."""
+    return {name: value for name, value in configs.to_dict(config).items() if name != "distribution"}
+
+
+def flatten(values: dict, prefix: str = "") -> dict:
+    """Returns nested settings as one mapping, `section.key` -> value."""
     flat = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

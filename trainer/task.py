@@ -3,6 +3,9 @@
 Trains, then exports. It runs on Vertex AI custom training, where the service names the places in environment
 variables, and anywhere else with the same flags; flags come before the environment. Every path may be anything
 that `tf.io.gfile` opens. A job that was pre-empted and is started again goes on where it was.
+
+Where TF_CONFIG names several workers they share every meta-batch; worker 0, or the chief, alone prepares data, writes
+and exports, into places that all of them see. When one is lost all end, and are to be started again.
 """
 
 import argparse
@@ -75,6 +78,7 @@ def _parser() -> CommandParser:
 
 def _run(args: argparse.Namespace, environment: VertexEnvironment) -> None:
     from trainer.config import load_config
+    from trainer.distribution.open_distribution import open_distribution
     from trainer.loop import train
 
     config = load_config(args.config, overrides=args.overrides)
@@ -83,15 +87,23 @@ def _run(args: argparse.Namespace, environment: VertexEnvironment) -> None:
     if not work:
         raise ConfigError("A training job requires a place for its run: give --work-dir, or a model directory by "
                           "--model-dir or AIP_MODEL_DIR.")
-    prepared = _prepared(args, environment, work=work)
+    distribution = open_distribution(config.distribution, cluster=environment.cluster)
+    prepared = PreparedData(distribution.from_chief(lambda: _prepared(args, environment, work=work).path))
     result = train(config=config, data=prepared, run=filesystem.join(work, "run"), resume=True,
                    progress=sys.stderr.isatty(), on_epoch=_log_epoch,
                    checkpoint_dir=args.checkpoint_dir or environment.checkpoint_dir,
-                   tensorboard_dir=args.tensorboard_dir or environment.tensorboard_dir)
+                   tensorboard_dir=args.tensorboard_dir or environment.tensorboard_dir, distribution=distribution)
+    if distribution.is_chief:
+        _report(result, args, model_dir=model_dir, data=prepared.path)
+    distribution.part()
+
+
+def _report(result, args: argparse.Namespace, *, model_dir: str | None, data: str) -> None:
+    """Exports the run where that is asked for, and prints what came out."""
     _LOG.info("Run %s is complete: %d epochs, hash %s", result.run, result.epochs, result.hash)
     exported = None
     if model_dir:
-        exported = _export(result.run, model_dir=model_dir, data=prepared.path)
+        exported = _export(result.run, model_dir=model_dir, data=data)
     if args.json:
         print(json.dumps({**dataclasses.asdict(result), "model_dir": exported}))
 

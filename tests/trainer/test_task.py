@@ -90,7 +90,7 @@ def test_raw_data_is_joined_and_split_by_user(bucket, capsys, caplog):
     (["--work-dir", "w", "--data", "nothing-*.csv"], {}, "--schema"),
     (["--work-dir", "w", "--schema", "schema.yaml"], {"AIP_TRAINING_DATA_URI": "x-*", "AIP_DATA_FORMAT": "jsonl"},
      "AIP_DATA_FORMAT"),
-    (["--work-dir", "w", "--data", "d"], {"TF_CONFIG": '{"cluster": {"worker": ["a", "b"]}}'}, "several workers"),
+    (["--work-dir", "w", "--data", "d"], {"TF_CONFIG": '{"cluster": {"worker": ["a", "b"]}}'}, "of the 2 workers"),
 ])
 def test_mistakes_are_one_line_and_exit_code_2(arguments, environ, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

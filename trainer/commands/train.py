@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 
 HELP = "Meta-train a model on prepared data"
 
@@ -11,10 +12,13 @@ examples:
   tfmeta train --data prepared --out runs/first
   tfmeta train --config my.yaml --data prepared --out runs/second --set epochs=10
   tfmeta train --config my.yaml --data prepared --out runs/second --resume     after an interruption
+  TF_CONFIG='{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}' \\
+    tfmeta train --data prepared --out runs/third       on each host, with its own index
   tfmeta train --print-config                                                  all settings and their defaults
 
 A configuration that names no learner gets ordinal_ridge for ratings on levels, ridge for clicks and weights, and maml
 where the model has no linear head; the run's config.yaml says which. '--set learner.name=NAME' takes another.
+Several GPUs or workers share each meta-batch ('distribution', docs/scale.md): the same run up to rounding.
 Without validation tasks in the data, training lasts exactly `epochs` epochs; otherwise the best epoch is kept.
 Paths may be anything TensorFlow opens, such as gs://bucket/run."""
 
@@ -48,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
     for name in ("data", "out"):
         if getattr(args, name) is None:
             raise ConfigError(f"'tfmeta train' requires --{name}. See 'tfmeta train --help'.")
+    from trainer.distribution.cluster import Cluster
     from trainer.loop import train
 
     result = train(config=config, data=args.data, run=args.out, resume=args.resume)
+    if not Cluster.read(os.environ).is_chief:
+        return 0
     if args.json:
         print(json.dumps(dataclasses.asdict(result)))
         return 0

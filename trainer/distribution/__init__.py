@@ -1,0 +1,1 @@
+"""The outer loop on several devices or machines, under `tf.distribute`."""
