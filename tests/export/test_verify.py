@@ -71,6 +71,10 @@ def _assign(tf, module, x):
         return _outputs(tf, x + module.counter)
 
 
+def _gradient(tf, module, x):
+    return _outputs(tf, tf.custom_gradient(lambda v: (v * 2.0, lambda upstream: upstream))(x))
+
+
 def _python(tf, module, x):
     scores = tf.numpy_function(lambda v: v, [x], tf.float32)
     return _outputs(tf, tf.reshape(scores, tf.shape(x)))
@@ -78,7 +82,8 @@ def _python(tf, module, x):
 
 @pytest.mark.parametrize(("function", "message"), [
     (_plain, None), (_assertion, "CheckNumerics"), (_condition, "Assert"), (_random, "Random"),
-    (_stateless_random, "Random"), (_assign, "AssignAddVariableOp"), (_python, "PyFunc")])
+    (_stateless_random, "Random"), (_assign, "AssignAddVariableOp"), (_python, "PyFunc"),
+    (_gradient, "gradient that is not saved")])
 def test_operations(process, tmp_path, function, message):
     import tensorflow as tf
 
@@ -124,7 +129,8 @@ def golden_of(**outputs):
 
 @pytest.mark.parametrize(("value", "message"), [
     (np.full((2, 3), 1.00001, np.float32), None), (np.full((2, 3), 1.01, np.float32), "differs by up to 0.01"),
-    (np.full((2, 3), np.nan, np.float32), "not finite"), (np.ones((2, 2), np.float32), r"float32\[2, 2\] instead of"),
+    (np.full((2, 3), np.nan, np.float32), "not finite"),
+    (np.full((2, 3), -np.inf, np.float32), "not finite"), (np.ones((2, 2), np.float32), r"float32\[2, 2\] instead of"),
     (np.ones((2, 3), np.float64), "float64")])
 def test_replay(process, value, message):
     golden = golden_of(scores=np.ones((2, 3), np.float32))
@@ -134,6 +140,32 @@ def test_replay(process, value, message):
     else:
         with pytest.raises(process.Failure, match=message):
             process.replay(model, golden)
+
+
+def test_an_infinity_may_be_the_answer(process):
+    expected = np.array([[1, -np.inf]], np.float32)
+    golden = golden_of(scores=expected)
+    assert process.replay(Fake(adapt_and_score=lambda _: {"scores": expected}), golden) == 0
+    for wrong in (np.inf, np.nan, 1.0):
+        other = np.array([[1, wrong]], np.float32)
+        with pytest.raises(process.Failure, match="not finite"):
+            process.replay(Fake(adapt_and_score=lambda _, o=other: {"scores": o}), golden)
+
+
+def test_strings_of_any_bytes_come_back(process, tmp_path):
+    from export import golden
+
+    texts = np.array([[b"", b"\x00"], ["\u00e9", b"\xff\x00"]], object)
+    numbers = np.arange(3, dtype=np.int32)
+    case = golden.GoldenCase("a case", "score", {"x": texts, "n": numbers}, {"scores": np.ones(2, np.float32)})
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / golden.FILE).write_bytes(
+        golden.to_bytes([case, case], tolerance=1e-4, default_signature="score"))
+    index = process.read_golden(str(tmp_path))
+    assert [c["name"] for c in index["cases"]] == ["a case"] * 2
+    for read in index["cases"]:
+        assert read["in"]["x"].tolist() == [[b"", b"\x00"], ["\u00e9".encode(), b"\xff\x00"]]
+        np.testing.assert_array_equal(read["in"]["n"], numbers)
 
 
 def test_status_must_be_equal(process):
