@@ -12,9 +12,12 @@ import tensorflow as tf
 from export import golden, metadata, model_card, model_card_text, warmup
 from export.compatibility import require_compatible
 from export.golden_requests import GoldenRequests
+from export.influence.influence import Influence
 from export.interface import Interface
 from export.items.catalogue_items import CatalogueItems, catalogue_ids
 from export.items.request_items import RequestItems
+from export.retrieval import embeddings
+from export.retrieval.retriever import RETRIEVALS, is_available
 from export.saved_model import ServingModule
 from export.signatures import DEFAULT_SIGNATURES, ITEM_FEATURES
 from export.signatures.context import SignatureContext
@@ -24,7 +27,7 @@ from export.verify import require_passed, verify
 from tfmeta.config import require
 from tfmeta.data.feature_transform import FeatureTransform
 from tfmeta.data.raw_columns import raw_columns
-from tfmeta.errors import DataError, ExportError
+from tfmeta.errors import ConfigError, DataError, ExportError
 from tfmeta.io import filesystem
 from tfmeta.models.recommender import Recommender
 from tfmeta.serving.model_versions import list_versions
@@ -41,7 +44,9 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
                  item_features: Literal["catalogue", "request"] = "catalogue",
                  default_signature: Literal["score", "adapt_and_score"] = "score",
                  layout: Literal["versioned", "flat"] = "versioned", support_bound: int = SUPPORT_BOUND,
-                 check: bool = True, run: dict | None = None, compatible_with: str | None = None) -> str:
+                 check: bool = True, run: dict | None = None, compatible_with: str | None = None,
+                 retrieval: Literal["auto", "exact", "none"] = "auto", top_k: int = 100, diversity: float = 0.0,
+                 item_embeddings: str | None = None) -> str:
     """Writes `MODEL_BASE/<version>/`, verified, or nothing.
 
     On a local disk the directory appears by a rename; on other file systems `saved_model.pb` is written last. A
@@ -61,6 +66,12 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
       run: `run`, `training_config`, `metrics` (its evaluation) and `data` (the prepared directory's summary) of a
         training run, for what lies beside the graph.
       compatible_with: directory of a model whose clients must be able to go on with this one.
+      retrieval: whether there are signatures that find the best items of the catalogue, see
+        `export.retrieval.retriever.is_available`.
+      top_k: items that they return.
+      diversity: weight of maximal marginal relevance in their lists, 0 (best first) to 1.
+      item_embeddings: file to write the items' vectors to for an index elsewhere, see `export.retrieval.embeddings`;
+        `beside` puts it beside the graph.
 
     Returns:
       the model's directory.
@@ -75,6 +86,14 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
             default_signature)
     require(layout in LAYOUTS, "layout", f"one of {LAYOUTS}", layout)
     require(isinstance(support_bound, int) and support_bound >= 1, "support_bound", "at least 1", support_bound)
+    require(retrieval in RETRIEVALS, "retrieval", f"one of {RETRIEVALS}", retrieval)
+    require(isinstance(top_k, int) and top_k >= 1, "top_k", "at least 1", top_k)
+    require(0 <= diversity <= 1, "diversity", "a weight from 0 to 1", diversity)
+    if retrieval == "exact" and item_features != "catalogue":
+        raise ConfigError("'retrieval' exact requires 'item_features' catalogue: lists are made of items that the "
+                          "graph knows.")
+    if item_embeddings:
+        embeddings.require_index(recommender)
     before = Interface.read(compatible_with) if compatible_with else None
     target = _target(str(model_base).rstrip("/"), version, layout)
     existed = filesystem.exists(target) and (not filesystem.is_dir(target) or bool(filesystem.listdir(target)))
@@ -84,11 +103,16 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
             with tf.device("/CPU:0"):
                 _write(directory, recommender, items=items, item_features=item_features, run=run or {},
                        default_signature=default_signature, support_bound=support_bound,
-                       model_name=filesystem.basename(str(model_base)))
+                       model_name=filesystem.basename(str(model_base)), retrieval=retrieval, top_k=top_k,
+                       diversity=diversity)
+                if item_embeddings == "beside":
+                    embeddings.write(os.path.join(directory, EXTRAS, embeddings.FILE), recommender, items)
             if before is not None:
                 require_compatible(before, Interface.read(directory))
             if check:
                 require_passed(target, verify(directory))
+            if item_embeddings and item_embeddings != "beside":
+                embeddings.write(item_embeddings, recommender, items)
             hashes = _hashes(directory)
         if filesystem.is_remote(target):
             _compare(target, hashes)
@@ -119,14 +143,16 @@ def _target(model_base: str, version: int | None, layout: str) -> str:
 
 
 def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, item_features: str, run: dict,
-           default_signature: str, support_bound: int, model_name: str) -> None:
+           default_signature: str, support_bound: int, model_name: str, retrieval: str, top_k: int,
+           diversity: float) -> None:
     spec = recommender.feature_spec
     ids = catalogue_ids(recommender, items)
     by_id = item_features == "catalogue"
     source = CatalogueItems(recommender, items) if by_id else RequestItems(recommender)
     fingerprint = metadata.fingerprint(recommender)
     context = SignatureContext(recommender=recommender, users=FeatureTransform(spec.user_features), items=source,
-                               support_bound=support_bound, fingerprint=fingerprint)
+                               support_bound=support_bound, fingerprint=fingerprint, retrieval=retrieval, top_k=top_k,
+                               diversity=diversity)
     run = dict(run)
     evaluation, data = run.pop("metrics", None), run.pop("data", None)
     documents = {}
@@ -138,6 +164,10 @@ def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, ite
             catalogue_size=len(ids) if by_id else None,
             catalogue_sha256=hashlib.sha256("\0".join(map(str, ids.tolist())).encode()).hexdigest() if by_id else None)
         described["state"] = UserState(recommender).describe()
+        lists = by_id and is_available(recommender, retrieval=retrieval)
+        described["retrieval"] = {"top_k": top_k, "diversity": diversity} if lists else None
+        influence = Influence(recommender, support_bound=support_bound)
+        described["influence"] = {"method": influence.method, "exact": influence.exact}
         documents.update(feature_spec=without_ids(spec).to_json(),
                          export=json.dumps(described, indent=2, sort_keys=True, allow_nan=False))
         return documents
@@ -149,7 +179,7 @@ def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, ite
     extras = os.path.join(directory, EXTRAS)
     os.makedirs(extras, exist_ok=True)
     requests = GoldenRequests(recommender, items, item_features=item_features, support_bound=support_bound,
-                              fingerprint=fingerprint, documents=documents)
+                              fingerprint=fingerprint, documents=documents, top_k=top_k, diversity=diversity)
     cases = golden.golden_cases(requests, tuple(k for k in module.description if k != "serving_default"))
     tolerance = _TOLERANCE.get(recommender.model.compute_dtype, 1e-4)
     filesystem.write_bytes(os.path.join(extras, golden.FILE), golden.to_bytes(

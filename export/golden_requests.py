@@ -91,6 +91,7 @@ class GoldenRequests:
       support_bound: as exported.
       fingerprint: as exported.
       documents: as exported, see `export.signatures.metadata`.
+      top_k, diversity: of the signatures of retrieval, as exported.
       seed: of the random requests.
 
     Attributes:
@@ -99,10 +100,12 @@ class GoldenRequests:
     """
 
     def __init__(self, recommender: Recommender, items: pd.DataFrame, *, item_features: str, support_bound: int,
-                 fingerprint: str = "", documents: dict[str, str] | None = None, seed: int = 0):
+                 fingerprint: str = "", documents: dict[str, str] | None = None, top_k: int = 100,
+                 diversity: float = 0.0, seed: int = 0):
         spec = recommender.feature_spec
         self.recommender, self.spec, self.bound = recommender, spec, support_bound
         self.fingerprint, self.documents = fingerprint, documents or {}
+        self.top_k, self.diversity = top_k, diversity
         self.rng = np.random.default_rng([seed, 0x601D])
         self._features = (spec.item_id, *spec.item_features)
         self.catalogue = raw_columns(items, self._features, rename={spec.item_id.name: "item_id"})

@@ -24,12 +24,19 @@ class Influence:
       recommender: with its weights.
       support_bound: rows of the widest support.
       at_once: rows that are left out at a time; None chooses so that memory is bounded.
+
+    Attributes:
+      method: `down_dating`, `held_path` or `leave_one_out`.
+      exact: whether it is exact leave-one-out, but for rounding.
     """
 
     def __init__(self, recommender: Recommender, *, support_bound: int, at_once: int | None = None):
         self._recommender, self._at_once = recommender, at_once
         _, self._item_width = encoded_widths(recommender.model)
         self._task_width = UserState(recommender).width + support_bound * self._item_width
+        with tf.init_scope():
+            self.method = self._choose()
+        self.exact = self.method != "held_path"
 
     def __call__(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
                  support_length: tf.Tensor, query_item: tf.Tensor, scores: tf.Tensor, base: tf.Tensor) -> tf.Tensor:
@@ -48,10 +55,10 @@ class Influence:
         learner = recommender.learner
         support = recommender.make_support(user, support_item, support_label, support_length)
         start = learner.init(user)
-        if (system := learner.linear_system(start, support)) is not None:
-            found = self._down_date(system, Query(user=user, item=query_item))
-        elif (descent := learner.descent(start)) is not None:
-            found = tf.transpose(held_path.influence(recommender, descent, support, query_item,
+        if self.method == "down_dating":
+            found = self._down_date(learner.linear_system(start, support), Query(user=user, item=query_item))
+        elif self.method == "held_path":
+            found = tf.transpose(held_path.influence(recommender, learner.descent(start), support, query_item,
                                                      at_once=self._rows(query_item)), [0, 2, 1])
         else:
             without = leave_one_out.scores_without(recommender, support, query_item, base=base,
@@ -59,6 +66,17 @@ class Influence:
             found = scores[..., None] - tf.transpose(without, [0, 2, 1])
         counts = tf.sequence_mask(support_length, tf.shape(support_label)[1])[:, None, :]
         return tf.where(counts & tf.math.is_finite(found), found, tf.zeros_like(found))
+
+    def _choose(self) -> str:
+        recommender = self._recommender
+        user, item = encoded_widths(recommender.model)
+        nobody, nothing = tf.zeros([1, user], recommender.variable_dtype), tf.zeros([1, 1], recommender.variable_dtype)
+        support = recommender.make_support(nobody, tf.zeros([1, 1, item], recommender.variable_dtype), nothing,
+                                           tf.zeros([1], tf.int32))
+        start = recommender.learner.init(nobody)
+        if recommender.learner.linear_system(start, support) is not None:
+            return "down_dating"
+        return "leave_one_out" if recommender.learner.descent(start) is None else "held_path"
 
     def _rows(self, query_item: tf.Tensor) -> tf.Tensor | int:
         """Returns how many rows may be left out at a time."""

@@ -147,6 +147,10 @@ class MetaModel(keras.Model):
         """
         raise NotImplementedError
 
+    def index_constant(self) -> tf.Tensor:
+        """Returns the scalar that is part of every user's offset; where `has_index`."""
+        raise NotImplementedError
+
     def call(self, inputs: tuple[dict, dict]) -> tf.Tensor:
         """Scores unadapted: (user features `[B, ...]`, item features `[B, N, ...]`) -> `[B, N]`."""
         user_features, item_features = inputs

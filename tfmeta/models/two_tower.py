@@ -192,7 +192,10 @@ class TwoTower(MetaModel):
         vector, bias = self._user_vector(fast, user, None)
         if self.similarity == "cosine":
             vector = _normalise(vector) * tf.exp(tf.convert_to_tensor(self.log_temperature))
-        return vector, bias[:, 0] + tf.convert_to_tensor(self.offset)
+        return vector, bias[:, 0] + self.index_constant()
+
+    def index_constant(self):
+        return tf.convert_to_tensor(self.offset)
 
     def get_config(self):
         return dict(self._config)
