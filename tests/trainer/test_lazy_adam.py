@@ -186,7 +186,8 @@ def embedding_tables(recommender):
     return [v for v in recommender.trainable_variables if "embedding" in v.path.rsplit("/", 1)[-1]]
 
 
-@pytest.mark.parametrize("model,scope", MODEL_SCOPES)
+@pytest.mark.parametrize("model,scope", [s if s[1] != "all" else pytest.param(*s, marks=pytest.mark.slow)
+                                         for s in MODEL_SCOPES])
 def test_an_outer_step_moves_the_rows_it_read_as_dense_adam_would(model, scope):
     recommender, _, step = make_step("adam", model=model, scope=scope)
     plain, lazy, _ = make_step("adam", model=model, scope=scope)

@@ -72,8 +72,8 @@ def trained(support_width, *, batches, spec=None, model="embedding", **learner):
     config = OptimizerConfig(learning_rate=0.01)
     optimizer = build_optimizer(config, schedule=LearningRate(config, total_steps=10),
                                 variables=recommender.trainable_variables, exempt=[])
-    step = OuterStep(recommender, optimizer=optimizer, tables=tables(), clip_norm=1.0, dropout=0.3, seed=4,
-                     support_width=support_width)
+    step = OuterStep(recommender, optimizer=optimizer, tables=tables(), clip_norm=1.0, dropout=0.1, seed=4,
+                     dropout_spread=0.6, support_width=support_width)
     for batch in batches:
         step(batch)
     assert int(step.step) == len(batches) and int(step.failed_step) == -1
@@ -81,14 +81,16 @@ def trained(support_width, *, batches, spec=None, model="embedding", **learner):
 
 
 @pytest.mark.parametrize("case", [
-    {}, {"spec": without_lists()}, {"spec": without_lists(), "first_order": True},
-    {"spec": without_lists(), "model": "two_tower", "scope": "all"}])
+    {}, {"spec": without_lists()},
+    pytest.param({"spec": without_lists(), "first_order": True}, marks=pytest.mark.slow),
+    pytest.param({"spec": without_lists(), "model": "two_tower", "scope": "all"}, marks=pytest.mark.slow)])
 def test_compiling_with_xla_changes_nothing(float64, case):
     batch = indexed()
     short = IndexedTaskBatch(*(t[:3] for t in batch))._replace(support_row=batch.support_row[:3, :3],
                                                                support_label=batch.support_label[:3, :3],
                                                                support_length=tf.constant([3, 3, 1]))
-    batches = [batch, short, batch]
+    # Each shape is compiled for itself; two of them, where the whole step is.
+    batches = [batch, short, batch] if "spec" in case else [batch, batch]
     for plain, compiled in zip(trained(None, batches=batches, **case), trained(8, batches=batches, **case),
                                strict=True):
         np.testing.assert_allclose(compiled, plain, rtol=1e-9, atol=1e-12)

@@ -14,6 +14,7 @@ from tfmeta.errors import ConfigError, RunError
 from trainer.config import OptimizerConfig, load_config
 from trainer.evaluation.recommender_scorer import RecommenderScorer
 from trainer.loop import train
+from trainer.op_determinism import op_determinism
 from trainer.optimizer import LearningRate, build_optimizer
 from trainer.outer_step import OuterStep
 from trainer.run_directory import RunDirectory, build_from_config
@@ -21,8 +22,8 @@ from trainer.validation import Validation
 from trainer.weights import load_weights, save_weights, weights_of
 
 
-def run_small(data, path, **changes):
-    return train(config=load_config(SMALL | changes), data=data, run=str(path), progress=False)
+def run_small(data, path, *, on_epoch=None, **changes):
+    return train(config=load_config(SMALL | changes), data=data, run=str(path), progress=False, on_epoch=on_epoch)
 
 
 def make_step(data, *, clip_norm=None, dropout=0.0, name="sgd", learning_rate=0.1):
@@ -70,6 +71,18 @@ def test_the_run_directory_holds_what_was_trained(tiny_run, tiny_data):
     assert again["val_mae"] == result.best
     assert again["val_mae"] != again["val_base_mae"]
     assert run.summary["hash"] == result.hash
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_training_leaves_the_process_as_deterministic_as_it_was(before, tiny_data, tmp_path):
+    from tensorflow.python.framework import config as framework
+
+    seen = []
+    with op_determinism(before):
+        run_small(tiny_data, tmp_path / "run", epochs=1, learner={"name": "joint"},
+                  on_epoch=lambda _: seen.append(framework.is_op_determinism_enabled()))
+        assert framework.is_op_determinism_enabled() is before
+    assert seen == [True] and not framework.is_op_determinism_enabled()
 
 
 def test_learning_happens(tmp_path, tiny_data):

@@ -47,7 +47,7 @@ def _adapt_alone(scorer, batch: TaskSet) -> float:
     recommender = scorer.recommender
     user = recommender.encode_user(scorer.tables.user(batch.user_row), tasks=tf.constant(len(batch)))
     item = recommender.encode_item(scorer.tables.item(batch.support_item))
-    adapt = tf.function(recommender.adapt)
+    adapt = tf.function(recommender.adapt, autograph=False)
     arguments = {"support_item": item, "support_label": tf.constant(batch.support_label),
                  "support_length": tf.constant(batch.support_length)}
 

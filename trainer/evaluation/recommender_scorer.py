@@ -40,7 +40,7 @@ class RecommenderScorer:
         self.probability, self.label_unit = unit == "click", unit != "weight"
         rows, labels = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
         vector = tf.TensorSpec([None], tf.int32)
-        self._encode = tf.function(self._encode_items, input_signature=[vector])
+        self._encode = tf.function(self._encode_items, input_signature=[vector], autograph=False)
         self._score = None
         if recommender.learner.has_median:
             self.median = self._median
@@ -92,7 +92,8 @@ class RecommenderScorer:
     def _adapt_and_score(self, encoded: tf.Tensor) -> tf.types.experimental.GenericFunction:
         if self._score is None:
             table = tf.TensorSpec([None, encoded.shape[-1]], encoded.dtype)
-            self._score = tf.function(self._adapt_and_score_batch, input_signature=[*self._signature, table])
+            self._score = tf.function(self._adapt_and_score_batch, input_signature=[*self._signature, table],
+                                      autograph=False)
         return self._score
 
     def _adapt_and_score_batch(self, user_row, support, label, length, query, encoded):
