@@ -1,4 +1,5 @@
 import concurrent.futures
+import contextlib
 import json
 import signal
 import subprocess
@@ -23,11 +24,19 @@ def client(small_server):
         yield client
 
 
-@pytest.fixture(scope="module")
-def stubs(small_server):
+@pytest.fixture(scope="module", params=["each request alone", "requests merged"])
+def stubs(small_server, small_model_base, request):
+    """Everything is answered the same way with and without request batching."""
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-    with grpc.insecure_channel(small_server.grpc_address) as channel:
+    from tfmeta.serving.batching.batching_parameters import BatchingParameters
+
+    with contextlib.ExitStack() as stack:
+        server = small_server
+        if request.param == "requests merged":
+            batching = BatchingParameters(max_batch_size=8, pad_variable_length_inputs=True)
+            server = stack.enter_context(EmbeddedServer({"small": small_model_base}, grpc_port=0, batching=batching))
+        channel = stack.enter_context(grpc.insecure_channel(server.grpc_address))
         yield (prediction_service_pb2_grpc.PredictionServiceStub(channel),
                model_service_pb2_grpc.ModelServiceStub(channel))
 
@@ -81,6 +90,15 @@ def _rename(request):
     del request.inputs["query_item_id"]
 
 
+def _extra(request):
+    request.inputs["other"].CopyFrom(request.inputs["query_item_id"])
+
+
+def _mismatch(request):
+    _set("support_label", np.zeros((3, 2), np.float32))(request)
+    _set("support_length", np.array([2, 2], np.int32))(request)
+
+
 @pytest.mark.parametrize(("change", "code", "message"), [
     (lambda r: r.ClearField("model_spec"), "INVALID_ARGUMENT", "Missing ModelSpec"),
     (lambda r: r.model_spec.ClearField("name"), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
@@ -97,6 +115,10 @@ def _rename(request):
      "input size does not match signature: 3!=4 len({query_item_id,support_item_id,support_length}) != "
      "len({query_item_id,support_item_id,support_label,support_length}). Sent extra: {}. "
      "Missing but required: {support_label}."),
+    (_extra, "INVALID_ARGUMENT",
+     "input size does not match signature: 5!=4 len({other,query_item_id,support_item_id,support_label,"
+     "support_length}) != len({query_item_id,support_item_id,support_label,support_length}). Sent extra: {other}. "
+     "Missing but required: {}."),
     (_rename, "INVALID_ARGUMENT",
      "Signature input alias: query_item_id(feed name: adapt_and_score_query_item_id:0) not found in request and no "
      "default value provided."),
@@ -109,8 +131,9 @@ def _rename(request):
     (lambda r: r.output_filter.extend(["scores", "scores"]), "INVALID_ARGUMENT",
      "duplicate output tensor alias: scores"),
     (_set("support_label", np.zeros((1, 0), np.float32)), "INVALID_ARGUMENT", "Input support_label has no elements"),
-    # The graph's own error: three labels for two items.
+    # The graph's own errors: labels of rank 3, labels of three users with lengths of two.
     (_set("support_label", np.zeros((1, 2, 2), np.float32)), "INVALID_ARGUMENT", ""),
+    (_mismatch, "INVALID_ARGUMENT", ""),
 ])
 def test_predict_errors(stubs, change, code, message):
     with pytest.raises(grpc.RpcError) as caught:
@@ -133,6 +156,16 @@ def test_predict_reply(stubs):
     assert stubs[0].Predict(request, timeout=10).model_spec.signature_name == "serving_default"
 
 
+def test_tensor_content_where_the_server_is_told_so(small_model_base):
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    with EmbeddedServer({"small": small_model_base}, grpc_port=0, tensor_content=True) as server, \
+            grpc.insecure_channel(server.grpc_address) as channel:
+        reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(_request(lambda r: None), timeout=10)
+    scores = reply.outputs["scores"]
+    assert list(scores.float_val) == [] and np.frombuffer(scores.tensor_content, "<f4").tolist() == [106, 110, 102]
+
+
 def test_metadata(stubs):
     from tensorflow_serving.apis import get_model_metadata_pb2
 
@@ -147,6 +180,18 @@ def test_metadata(stubs):
             stubs[0].GetModelMetadata(request, timeout=10)
         assert (caught.value.code().name, caught.value.details()) == ("INVALID_ARGUMENT", message)
     request.metadata_field[:] = ["signature_def"]
+    for change, code, message in [
+            (lambda spec: setattr(spec, "name", "nope"), "NOT_FOUND", "Servable not found for request: Latest(nope)"),
+            (lambda spec: setattr(spec.version, "value", 7), "NOT_FOUND",
+             "Servable not found for request: Specific(small, 7)"),
+            (lambda spec: setattr(spec, "version_label", "canary"), "INVALID_ARGUMENT",
+             "Unrecognized servable version label: canary")]:
+        wrong = get_model_metadata_pb2.GetModelMetadataRequest()
+        wrong.CopyFrom(request)
+        change(wrong.model_spec)
+        with pytest.raises(grpc.RpcError) as caught:
+            stubs[0].GetModelMetadata(wrong, timeout=10)
+        assert (caught.value.code().name, caught.value.details()) == (code, message)
     reply = stubs[0].GetModelMetadata(request, timeout=10)
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert reply.metadata["signature_def"].Unpack(signatures)
@@ -158,6 +203,9 @@ def test_status(stubs):
     from tensorflow_serving.apis import get_model_status_pb2
 
     request = get_model_status_pb2.GetModelStatusRequest()
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs[1].GetModelStatus(request, timeout=10)
+    assert (caught.value.code().name, caught.value.details()) == ("INVALID_ARGUMENT", "Missing ModelSpec")
     request.model_spec.name = "small"
     reply = stubs[1].GetModelStatus(request, timeout=10)
     assert [(s.version, s.State.Name(s.state), s.status.error_code) for s in reply.model_version_status] == [

@@ -130,12 +130,12 @@ class Status:
         self._channel.close()
 
 
-def check_usage(used, *, megabytes):
+def check_usage(used, *, megabytes, threads=4):
     """Asserts that from the first third of the swaps to the last nothing grew but by what an allocator keeps."""
     if not all(used):
         pytest.skip("no /proc: memory cannot be read")
     third = max(1, len(used) // 3)
-    for name, limit in (("mb", megabytes), ("threads", 4), ("files", 4)):
+    for name, limit in (("mb", megabytes), ("threads", threads), ("files", 4)):
         early, late = (np.median([u[name] for u in part]) for part in (used[third:2 * third], used[-third:]))
         assert late - early <= limit, (name, [round(u[name]) for u in used])
 
@@ -156,4 +156,4 @@ def test_ten_minutes(tmp_path, repository, write_version, batching):
     report = swap_under_load(tmp_path, repository, write_version, seconds=seconds, every=20.0, pause=0.0,
                              options=options if batching else ())
     assert report["swaps"] >= seconds // 20
-    check_usage(report["used"], megabytes=32)
+    check_usage(report["used"], megabytes=32, threads=8)
