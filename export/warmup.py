@@ -94,7 +94,9 @@ class _Requests:
 
     def __init__(self, spec: FeatureSpec, item_features: tuple[Feature, ...], catalogue: dict[str, np.ndarray], *,
                  query_width: int, state_model: str, state_width: int, rng: np.random.Generator):
-        self._spec, self._catalogue, self._rng = spec, catalogue, rng
+        # A missing number is fine, but a warm-up takes the path without complaints.
+        self._catalogue = {k: np.nan_to_num(v) if v.dtype.kind == "f" else v for k, v in catalogue.items()}
+        self._spec, self._rng = spec, rng
         self._query_width, self._state_model, self._state_width = query_width, state_model, state_width
         self._users = {name: f for f in spec.user_features for name in input_names("user", [f]).values()}
         self._items = {name: (prefix, f.name) for prefix in ("support", "query")
