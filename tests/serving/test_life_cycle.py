@@ -17,6 +17,7 @@ from tensorflow_serving.apis import (
 )
 
 from tfmeta.errors import ServingError
+from tfmeta.io import filesystem
 from tfmeta.serving import EmbeddedServer, tensor_codec
 from tfmeta.serving.model_config import ModelConfig
 from tfmeta.serving.version_policy import VersionPolicy
@@ -284,6 +285,42 @@ def test_polling_can_be_switched_off(serve, tmp_path, write_version):
     time.sleep(0.2)
     assert server.versions == {"m": 1} and stub.score()[0] == 1
     assert not any(t.name == "poll-versions" for t in threading.enumerate())
+
+
+def test_a_changed_configuration_file_is_applied(serve, tmp_path, write_version, caplog):
+    for version in (1, 2):
+        write_version(tmp_path / "m", version)
+    write_version(tmp_path / "fixed", 1)
+    file = tmp_path / "models.config"
+
+    def write(text):
+        filesystem.write_text(str(file), "model_config_list {" + text + "}")
+
+    def only(version, label=None):
+        labels = f'version_labels {{ key: "{label}" value: {version} }}' if label else ""
+        return config("m", tmp_path / "m", f"model_version_policy {{ specific {{ versions: {version} }} }} {labels}")
+
+    write(only(1, "stable"))
+    _, stub = serve({"fixed": str(tmp_path / "fixed")}, model_config_file=str(file), model_config_poll_seconds=0.05)
+    assert stub.score(label="stable")[0] == 1 and stub.score(name="fixed")[0] == 1
+    file.write_text("model_config_list { config }")
+    wait_for(lambda: "is not applied" in caplog.text)
+    write(only(2, "stable"))  # Not loaded yet: refused as a whole.
+    wait_for(lambda: "which is not currently available" in caplog.text)
+    assert stub.score(label="stable")[0] == 1
+    write(only(2))
+    wait_for(lambda: dict(stub.states()) == {2: "AVAILABLE", 1: "END"})
+    write(only(2, "stable"))
+    wait_for(lambda: caplog.text.count("is not applied") == 2 and "AVAILABLE" in dict(stub.states()).values())
+    wait_for(lambda: _label_version(stub) == 2)
+    assert stub.score(name="fixed")[0] == 1
+
+
+def _label_version(stub):
+    try:
+        return stub.score(label="stable")[0]
+    except grpc.RpcError as error:
+        return error.code().name
 
 
 def test_several_versions_and_no_warm_up(serve, tmp_path, write_version):

@@ -31,23 +31,22 @@ def made(monkeypatch):
 
 
 def test_every_option_arrives(made, tmp_path, repository):
-    config, token = tmp_path / "models.config", tmp_path / "token"
-    config.write_text('model_config_list { config { name: "b" base_path: "/b" model_platform: "tensorflow" '
-                      'version_labels { key: "stable" value: 2 } } }')
+    token = tmp_path / "token"
     token.write_text("0123456789abcdef")
     batching = repository / "serving_config" / "batching_parameters.txt"
     command.make_server(parse(
-        "--model-base", "a=/a", "--model-config-file", str(config), "--grpc-port", "1", "--rest-port", "2", "--host",
-        "::", "--threads", "3", "--max-queued-requests", "5", "--max-message-mib", "7", "--poll-seconds", "0.5",
+        "--model-base", "a=/a", "--model-config-file", "x.config", "--grpc-port", "1", "--rest-port", "2", "--host",
+        "::", "--model-config-file-poll-seconds", "4", "--threads", "3",
+        "--max-queued-requests", "5", "--max-message-mib", "7", "--poll-seconds", "0.5",
         "--batching-parameters-file", str(batching), "--per-model-batching", "--no-warm-up", "--tls-cert", "c",
         "--tls-key", "k", "--tls-client-ca", "ca", "--token-file", str(token),
         "--allow-version-labels-for-unavailable-models", "--enable-serialization-as-tensor-content"))
-    assert [(m.name, m.base_path, dict(m.labels)) for m in made["models"]] == [
-        ("a", "/a", {}), ("b", "/b", {"stable": 2})]
+    assert [(m.name, m.base_path) for m in made["models"]] == [("a", "/a")]
     assert made["batching"].pad_variable_length_inputs and made["batching"].max_batch_size > 1
     assert (made["tls"].certificate, made["tls"].key, made["tls"].client_ca) == ("c", "k", "ca")
     assert made["token"].accepts("Bearer 0123456789abcdef")
-    plain = {"grpc_port": 1, "rest_port": 2, "host": "::", "threads": 3, "max_queued_requests": 5,
+    plain = {"model_config_file": "x.config", "model_config_poll_seconds": 4, "grpc_port": 1,
+             "rest_port": 2, "host": "::", "threads": 3, "max_queued_requests": 5,
              "max_message_bytes": 7 << 20, "poll_seconds": 0.5, "per_model_batching": True, "warm_up": False,
              "allow_unavailable_labels": True, "tensor_content": True, "insecure": False}
     assert {name: made[name] for name in plain} == plain

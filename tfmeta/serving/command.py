@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--model-config-file", metavar="FILE",
                         help="ModelServerConfig in text format, as the stock server takes it: models, version policies "
                              "and labels")
+    models.add_argument("--model-config-file-poll-seconds", type=float, default=0.0, metavar="S",
+                        help="time between two looks at that file, whose changes are applied; 0 never looks again "
+                             "(default 0)")
     models.add_argument("--poll-seconds", type=float, default=1.0, metavar="S",
                         help="time between two looks for new versions; 0 never looks again (default 1)")
     models.add_argument("--allow-version-labels-for-unavailable-models", action="store_true",
@@ -98,18 +101,16 @@ def make_server(args: argparse.Namespace):
     from tfmeta.serving.server import EmbeddedServer
 
     models = [ModelConfig(name=name, base_path=base) for name, base in parse_model_bases(args.model_base).items()]
-    if args.model_config_file:
-        from tfmeta.serving.model_config_file import read_model_config_file
-
-        models += read_model_config_file(args.model_config_file)
-    if not models:
+    if not models and not args.model_config_file:
         raise ServingError("A server requires at least one model, received none. Pass --model-base NAME=DIR or "
                            "--model-config-file FILE.")
     if bool(args.tls_cert) != bool(args.tls_key) or (args.tls_client_ca and not args.tls_cert):
         raise ServingError("TLS requires --tls-cert and --tls-key together (--tls-client-ca is optional).")
     tls = TlsFiles(args.tls_cert, args.tls_key, args.tls_client_ca or "") if args.tls_cert else None
     return EmbeddedServer(
-        models, grpc_port=args.grpc_port, rest_port=args.rest_port, host=args.host, threads=args.threads,
+        models, model_config_file=args.model_config_file,
+        model_config_poll_seconds=args.model_config_file_poll_seconds,
+        grpc_port=args.grpc_port, rest_port=args.rest_port, host=args.host, threads=args.threads,
         max_queued_requests=args.max_queued_requests, max_message_bytes=args.max_message_mib << 20,
         tensor_content=args.enable_serialization_as_tensor_content, poll_seconds=args.poll_seconds,
         batching=BatchingParameters.read(args.batching_parameters_file) if args.batching_parameters_file else None,

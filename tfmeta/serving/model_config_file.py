@@ -27,16 +27,26 @@ def read_model_config_file(path: str) -> tuple[ModelConfig, ...]:
       ServingError: naming the file and line, or the entry, that is wrong.
       DataError: if there is no such file.
     """
+    return parse_model_config(read_model_config_text(path), path=path)
+
+
+def read_model_config_text(path: str) -> str:
+    """Returns what the file holds; ServingError if that is no text, DataError if there is no such file."""
     try:
-        text = filesystem.read_text(path)
+        return filesystem.read_text(path)
+    except UnicodeDecodeError:
+        raise ServingError(f"Model configuration '{path}' requires a ModelServerConfig in text format, received "
+                           "bytes that are no text.") from None
+
+
+def parse_model_config(text: str, *, path: str) -> tuple[ModelConfig, ...]:
+    """Reads what a file holds; `path` is its name in errors, which are those of `read_model_config_file`."""
+    try:
         message = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
         models = model_configs(message)
     except text_format.ParseError as error:
         raise ServingError(f"Model configuration '{path}' requires a ModelServerConfig in text format: line "
                            f"{str(error).rstrip('.')}.") from None
-    except UnicodeDecodeError:
-        raise ServingError(f"Model configuration '{path}' requires a ModelServerConfig in text format, received "
-                           "bytes that are no text.") from None
     except RequestError as error:
         raise ServingError(f"Model configuration '{path}': {error.message.rstrip('.')}.") from None
     if not models:

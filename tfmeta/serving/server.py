@@ -34,6 +34,9 @@ class EmbeddedServer:
     Args:
       models: model name -> base path with numeric version directories, the latest being served; or `ModelConfig`s,
         as `model_config_file.read_model_config_file` returns them.
+      model_config_file: a ModelServerConfig in text format with (further) models; a path.
+      model_config_poll_seconds: time between two looks at that file, whose changes then replace the list of models; 0
+        never looks again.
       grpc_port: port of the gRPC API; 0 picks a free one.
       rest_port: port of the REST API; 0 picks a free one, None leaves it out.
       host: address to bind; the default is reachable from this machine only. Any other one requires TLS and a token.
@@ -54,7 +57,8 @@ class EmbeddedServer:
       ServingError: if an option is out of range, a model does not load, a file of TLS is wrong, or the port is taken.
     """
 
-    def __init__(self, models: Mapping[str, str] | Iterable[ModelConfig], *, grpc_port: int = 8500,
+    def __init__(self, models: Mapping[str, str] | Iterable[ModelConfig] = (), *,
+                 model_config_file: str | None = None, model_config_poll_seconds: float = 0.0, grpc_port: int = 8500,
                  rest_port: int | None = None, host: str = "127.0.0.1", threads: int | None = None,
                  max_queued_requests: int = QUEUE, max_message_bytes: int = 64 << 20, tensor_content: bool = False,
                  poll_seconds: float = 1.0, batching: "BatchingParameters | None" = None,
@@ -67,18 +71,22 @@ class EmbeddedServer:
             batch = batching.max_batch_size if batching else 0
             threads = max(GRPC_THREADS, min(_BATCHING_THREADS, 2 * batch))
         for name, value, least in (("threads", threads, 1), ("max_queued_requests", max_queued_requests, 0),
-                                   ("max_message_bytes", max_message_bytes, 1), ("poll_seconds", poll_seconds, 0)):
+                                   ("max_message_bytes", max_message_bytes, 1), ("poll_seconds", poll_seconds, 0),
+                                   ("model_config_poll_seconds", model_config_poll_seconds, 0)):
             if not value >= least:
                 raise ServingError(f"A server requires {name} of at least {least}, received {value}.")
         require_protection(host, tls=tls is not None, token=token is not None, insecure=insecure)
-        self._models = dict(models) if isinstance(models, Mapping) else list(models)
+        if isinstance(models, Mapping):
+            models = [ModelConfig(name=name, base_path=base) for name, base in models.items()]
+        self._models = list(models)
+        self._config_file, self._config_seconds = model_config_file, model_config_poll_seconds
         self._port, self._rest_port, self._host, self._threads = grpc_port, rest_port, host, threads
         self._queue, self._max_message_bytes = max_queued_requests, max_message_bytes
         self._tensor_content = tensor_content
         self._batching, self._per_model_batching, self._warm_up = batching, per_model_batching, warm_up
         self._poll_seconds, self._allow_unavailable_labels = poll_seconds, allow_unavailable_labels
         self._tls, self._token = tls, token
-        self._server = self._manager = self._rest = self._metrics = None
+        self._server = self._manager = self._rest = self._metrics = self._follower = None
         self.grpc_address = self.rest_address = ""
 
     @property
@@ -92,7 +100,8 @@ class EmbeddedServer:
             raise ServingError("The server has been started already.")
         # Wrong files are told before anything is loaded.
         ssl_context = self._tls.ssl_context() if self._tls else None
-        manager = self._make_manager()
+        text = self._read_config()
+        manager = self._make_manager(text)
         manager.load()
         server = None
         try:
@@ -107,6 +116,12 @@ class EmbeddedServer:
             raise
         server.start()
         self._manager, self._server = manager, server
+        if text is not None and self._config_seconds:
+            from tfmeta.serving.lifecycle.config_follower import ConfigFollower
+
+            self._follower = ConfigFollower(manager, self._config_file, fixed=self._models,
+                                            seconds=self._config_seconds)
+            self._follower.start(applied=text)
         self.grpc_address = f"{_bracketed(self._host)}:{port}"
         return self
 
@@ -116,6 +131,8 @@ class EmbeddedServer:
             return
         deadline = time.monotonic() + grace
         server, self._server = self._server, None
+        if self._follower is not None:
+            self._follower.stop()
         stopped = server.stop(grace)
         if self._rest is not None:
             self._rest.stop(grace=max(0.0, deadline - time.monotonic()))
@@ -129,14 +146,26 @@ class EmbeddedServer:
     def __exit__(self, *_):
         self.stop()
 
-    def _make_manager(self):
+    def _read_config(self) -> str | None:
+        if self._config_file is None:
+            return None
+        from tfmeta.serving.model_config_file import read_model_config_text
+
+        return read_model_config_text(self._config_file)
+
+    def _make_manager(self, config_text: str | None):
         from tfmeta.serving.lifecycle.servable_factory import ServableFactory
         from tfmeta.serving.model_manager import ModelManager
         from tfmeta.serving.server_metrics import ServerMetrics
 
+        models = self._models
+        if config_text is not None:
+            from tfmeta.serving.model_config_file import parse_model_config
+
+            models = [*models, *parse_model_config(config_text, path=self._config_file)]
         self._metrics = ServerMetrics(loaded=lambda: manager.loaded())
         factory = ServableFactory(self._batching, per_model=self._per_model_batching, metrics=self._metrics)
-        manager = ModelManager(self._models, poll_seconds=self._poll_seconds, make_servable=factory,
+        manager = ModelManager(models, poll_seconds=self._poll_seconds, make_servable=factory,
                                warm_up=None if self._warm_up else lambda servable, path: None,
                                allow_unavailable_labels=self._allow_unavailable_labels)
         return manager
