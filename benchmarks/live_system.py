@@ -9,6 +9,7 @@ import tempfile
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS_FOLDER = ROOT / "benchmarks" / "results"
 
 
 class SystemFailed(RuntimeError):
@@ -46,9 +47,18 @@ class LiveSystem:
 
     def run(self, steps: int) -> dict[str, Any]:
         """Does outer steps; returns the worker's answer."""
-        self._process.stdin.write(f"run {steps}\n")
+        return self.ask(f"run {steps}")
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """Sends a line; returns the worker's answer."""
+        self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
         return self._answer()
+
+    def terminate(self) -> None:
+        """Asks the process to end by a signal, for one that reads no commands."""
+        if self._process.poll() is None:
+            self._process.terminate()
 
     def close(self) -> None:
         """Ends the process."""

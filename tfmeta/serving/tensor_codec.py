@@ -20,7 +20,7 @@ TYPES = {
 DT_STRING = 7
 _NUMBERS = {np.dtype(dtype): number for number, (_, dtype, _) in TYPES.items() if number != DT_STRING}
 # A shape alone may ask for any amount of memory; one that its values do not fill is held to this many elements.
-_MAX_FILLED = 1 << 24
+_MAX_FILLED = 1 << 20
 
 
 def type_name(number: int) -> str:

@@ -1,0 +1,130 @@
+"""One side of `benchmarks.serving` in a process of its own: a caller in the model's process, or a client.
+
+    python -m benchmarks.serving_worker in_process MODELS.json
+    python -m benchmarks.serving_worker client
+
+Each line of standard input is a JSON object that describes a block of requests; each answer is one, with `p50_ms`,
+`p99_ms`, `per_s`, `requests` and the seconds of processor time that this process took. The client sends prepared bytes
+and does not read what comes back, beyond checking that it is a reply: what a client does with it is not the server's
+cost.
+"""
+
+import http.client
+import json
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+
+def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: float) -> dict[str, float]:
+    """Calls from several threads, each one after another, for a while; the first tenth does not count.
+
+    Args:
+      call: takes the thread's number and a running number.
+      concurrency: threads.
+      seconds: of the block.
+    """
+    # The first call to a signature builds its graph.
+    call(0, 0)
+    found: list[list[float]] = [[] for _ in range(concurrency)]
+    failed: list[BaseException] = []
+    begin = time.perf_counter() + 0.05
+    counted, end = begin + seconds / 10, begin + seconds
+
+    def run(thread: int) -> None:
+        mine, number = found[thread], thread
+        time.sleep(max(0.0, begin - time.perf_counter()))
+        try:
+            now = time.perf_counter()
+            while now < end:
+                call(thread, number)
+                after = time.perf_counter()
+                if now >= counted:
+                    mine.append(after - now)
+                now, number = after, number + concurrency
+        except BaseException as error:
+            failed.append(error)
+
+    used = time.process_time()
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    times = sorted(t for mine in found for t in mine)
+    return {"p50_ms": 1e3 * statistics.median(times), "p99_ms": 1e3 * times[int(0.99 * (len(times) - 1))],
+            "per_s": len(times) / (0.9 * seconds), "requests": len(times), "cpu_s": time.process_time() - used}
+
+
+def in_process(models: dict[str, str]) -> Callable[[dict], dict]:
+    """Returns what answers blocks by calling the signatures here: the limit of any server in Python."""
+    from benchmarks.serving_requests import arrays
+    from tfmeta.quiet import quiet_tensorflow
+    from tfmeta.serving.servable import Servable
+
+    quiet_tensorflow()
+    servables = {name: Servable(name, 1, path) for name, path in models.items()}
+
+    def block(wanted: dict) -> dict:
+        servable, signature = servables[wanted["model"]], wanted["signature"]
+        inputs = arrays(signature)
+        return measure(lambda thread, number: servable.run(signature, inputs[number % len(inputs)]),
+                       concurrency=wanted["concurrency"], seconds=wanted["seconds"])
+    return block
+
+
+def client() -> Callable[[dict], dict]:
+    """Returns what answers blocks by sending requests to a server."""
+    import grpc
+
+    from benchmarks.serving_requests import grpc_bodies, rest_bodies
+    from tfmeta.serving.wire import PREDICT_METHOD
+
+    channels: dict[str, grpc.Channel] = {}
+    bodies: dict[tuple, list[bytes]] = {}
+
+    def block(wanted: dict) -> dict:
+        key = (wanted["protocol"], wanted["model"], wanted["signature"])
+        if key not in bodies:
+            bodies[key] = (grpc_bodies if key[0] == "grpc" else rest_bodies)(*key[1:])
+        prepared, address = bodies[key], wanted["address"]
+        if wanted["protocol"] == "grpc":
+            if address not in channels:
+                channels[address] = grpc.insecure_channel(address)
+            method = channels[address].unary_unary(PREDICT_METHOD)
+
+            def call(thread: int, number: int) -> None:
+                if not method(prepared[number % len(prepared)], timeout=60):
+                    raise RuntimeError("an empty reply")
+        else:
+            connections = [http.client.HTTPConnection(address, timeout=60) for _ in range(wanted["concurrency"])]
+            path = f"/v1/models/{wanted['model']}:predict"
+
+            def call(thread: int, number: int) -> None:
+                connections[thread].request("POST", path, body=prepared[number % len(prepared)])
+                reply = connections[thread].getresponse()
+                if not reply.read() or reply.status != 200:
+                    raise RuntimeError(f"HTTP status {reply.status}")
+        try:
+            return measure(call, concurrency=wanted["concurrency"], seconds=wanted["seconds"])
+        finally:
+            if wanted["protocol"] == "rest":
+                for connection in connections:
+                    connection.close()
+    return block
+
+
+def main() -> None:
+    kind, *rest = sys.argv[1:]
+    block = in_process(json.loads(rest[0])) if kind == "in_process" else client()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(block(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
