@@ -19,7 +19,7 @@ examples:
   tfmeta request --model movies --support p1=5 --support p2=2 --candidates p7 p8 p9
   tfmeta request --model movies --user age=30 --count 10
   tfmeta request --model movies --method explain requests.json --json
-  tfmeta request --model movies --rest --address https://models.example.org --token-file token.txt - < requests.jsonl
+  tfmeta request --model movies --rest --address https://models.example.org --token-file token.txt requests.jsonl
   tfmeta request --model movies --method describe
 """
 

@@ -115,6 +115,8 @@ class ItemLists:
                         f"{odd!r:.80}.")
 
     def _items(self, value, where, features) -> dict[str, np.ndarray]:
+        if value.dtype != object if isinstance(value, np.ndarray) else set(map(type, value)) <= {str, int}:
+            return self._ids(value, where, features)
         mappings = [isinstance(v, Mapping) for v in value]
         if not any(mappings):
             return self._ids(value, where, features)
@@ -146,7 +148,8 @@ class ItemLists:
             raise DataError(f"{where.capitalize()} require the items' features with their ids, because the model was "
                             f"exported without a catalogue: {', '.join(f.name for f in features)}. Received "
                             f"{value[0]!r:.80}.")
-        for row, item in enumerate(value if not isinstance(value, np.ndarray) or value.dtype == object else ()):
+        plain = value.dtype != object if isinstance(value, np.ndarray) else set(map(type, value)) <= {str, int}
+        for row, item in enumerate(() if plain else value):
             if isinstance(item, bool) or not (isinstance(item, _SCALARS) or is_missing(item)):
                 raise DataError(f"{where.capitalize()} require ids, received {item!r:.80} in row {row}.")
         item_id = self._spec.item_id

@@ -1,6 +1,7 @@
 """What a client knows of a model."""
 
 import dataclasses
+import functools
 import json
 
 from tfmeta.data.feature import Feature
@@ -69,13 +70,11 @@ class ModelDescription:
         """Signature key -> `{"inputs": {name: {"dtype", "shape"}}, "outputs": ...}`."""
         return self.export.get("signatures", {})
 
-    def user_names(self) -> dict[str, str]:
-        """Feature name -> input name of the user's side."""
-        return input_names("user", self.feature_spec.user_features)
-
-    def item_names(self, prefix: str) -> dict[str, str]:
-        """Feature name -> input name of items, prefix `support` or `query`."""
-        return input_names(prefix, self.item_features)
+    @functools.cached_property
+    def names(self) -> dict[str, dict[str, str]]:
+        """`user`, `support` or `query` -> feature name -> input name."""
+        return {"user": input_names("user", self.feature_spec.user_features),
+                **{side: input_names(side, self.item_features) for side in ("support", "query")}}
 
     def require_signature(self, name: str) -> None:
         """Raises InvalidRequest, with the words of a server, unless the model has a signature."""

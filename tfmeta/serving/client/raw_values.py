@@ -104,7 +104,10 @@ def _numbers(values, feature: Feature, where: str) -> np.ndarray:
                 array[row] = np.nan
             elif isinstance(value, bool | np.bool_ | int | float | np.integer | np.floating):
                 # A number beyond float32 becomes infinite, which the graph replaces and reports.
-                array[row] = float(value) if abs(value) < 2**1000 else np.inf
+                try:
+                    array[row] = float(value)
+                except OverflowError:
+                    array[row] = np.inf if value > 0 else -np.inf
             else:
                 raise _wrong(feature, where, row, "a number", value)
     return array
@@ -162,4 +165,5 @@ def _rows_of_lists(values, feature: Feature, where: str) -> list:
 
 
 def _wrong(feature: Feature, where: str, row: int, required: str, value) -> DataError:
-    return DataError(f"Feature '{feature.name}' of {where} requires {required}, received {value!r} in row {row}.")
+    value = value.item() if isinstance(value, np.generic) else value
+    return DataError(f"Feature '{feature.name}' of {where} requires {required}, received {value!r:.80} in row {row}.")

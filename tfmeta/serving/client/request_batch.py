@@ -59,6 +59,9 @@ class RequestBatch:
         self._lists = {name: value.for_users(count) for name, value in lists.items()}
         self._states = None if states is None else states * count if len(states) == 1 else states
         self._chunks = self._cut(options)
+        # One request without padding, the usual case: its reply is the answer as it is.
+        self._even = self.candidates is not None and len(self._chunks) == 1 and bool(
+            (self.candidates.counts == self._chunks[0][2]).all())
 
     @property
     def candidates(self) -> Ragged | None:
@@ -125,14 +128,14 @@ class RequestBatch:
 
     def _inputs(self, rows: np.ndarray, start: int, width: int) -> dict[str, np.ndarray]:
         description = self._description
-        inputs = {name: self._users.columns[feature][rows] for feature, name in description.user_names().items()}
+        inputs = {name: self._users.columns[feature][rows] for feature, name in description.names["user"].items()}
         if self.candidates is not None:
             columns = self.candidates.padded(self.candidates.index(rows, start=start, width=width))
-            inputs |= {name: columns[feature] for feature, name in description.item_names("query").items()}
+            inputs |= {name: columns[feature] for feature, name in description.names["query"].items()}
         if self.support is not None:
             index, length = _index(self.support, rows)
             columns = self.support.padded(index)
-            inputs |= {name: columns[feature] for feature, name in description.item_names("support").items()}
+            inputs |= {name: columns[feature] for feature, name in description.names["support"].items()}
             inputs |= {"support_label": self.support.padded_labels(index), "support_length": length}
         if "exclude" in self._lists:
             index, length = _index(self._lists["exclude"], rows)
@@ -146,6 +149,9 @@ class RequestBatch:
     def _scatter(self, outputs: dict, name: str, value: np.ndarray, rows: np.ndarray, start: int) -> None:
         """Writes `[R, width, ...]` without its padding into the buffer of all users' candidates."""
         counts = self.candidates.counts
+        if self._even:
+            outputs[name] = value.reshape(-1, *value.shape[2:])
+            return
         column = start + np.arange(value.shape[1])[None, :]
         inside = column < counts[rows, None]
         trailing = value.shape[2:]
@@ -157,6 +163,8 @@ class RequestBatch:
         outputs[name][(place, *(slice(n) for n in value.shape[2:]))] = value[inside]
 
     def _split(self, buffer: np.ndarray) -> list[np.ndarray]:
+        if len(self.candidates.counts) == 1:
+            return [buffer]
         return np.split(buffer, np.cumsum(self.candidates.counts)[:-1])
 
     def _declared_missing(self) -> np.ndarray:

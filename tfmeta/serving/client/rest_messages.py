@@ -100,7 +100,8 @@ def _to_array(name: str, value: Any, dtype: str) -> np.ndarray:
         raise RequestError("INTERNAL", f"Output '{name}' is of a type that JSON does not carry: '{dtype}'.")
     try:
         if _DTYPES[dtype] is not np.object_:
-            return np.array(value, _DTYPES[dtype])
+            with np.errstate(over="ignore"):
+                return np.array(value, _DTYPES[dtype])
         array = np.array(value, object)
         flat = np.empty(array.size, object)
         flat[:] = [base64.b64decode(v["b64"]) if isinstance(v, dict) else v.encode("utf-8")
