@@ -323,6 +323,41 @@ def _label_version(stub):
         return error.code().name
 
 
+def test_versions_on_another_file_system(serve, tmp_path, write_version):
+    """As on an object store: saved_model.pb comes last, and what came before it is a version that does not load."""
+    base = f"ram://{tmp_path.name}/m"
+    first, second = write_version(tmp_path / "m", 1), write_version(tmp_path / "m", 2)
+    filesystem.copy_tree(str(first), f"{base}/1", last=("saved_model.pb",))
+    _, stub = serve({"m": base})
+    assert stub.score()[0] == 1
+    graph = filesystem.read_bytes(str(second / "saved_model.pb"))
+    (second / "saved_model.pb").unlink()
+    filesystem.copy_tree(str(second), f"{base}/2")
+    wait_for(lambda: dict(stub.states()).get(2) == "END")
+    assert stub.score()[0] == 1
+    filesystem.write_bytes(f"{base}/2/saved_model.pb", graph)
+    wait_for(lambda: dict(stub.states()) == {2: "AVAILABLE", 1: "END"})
+    assert stub.score()[0] == 2
+
+
+def test_batching_parameters_of_a_version_go_first(tmp_path, write_version):
+    from tfmeta.serving.batching.batching_parameters import BatchingParameters
+    from tfmeta.serving.lifecycle.servable_factory import ServableFactory
+
+    path, general = str(write_version(tmp_path / "m", 1)), BatchingParameters(max_batch_size=8)
+    own = tmp_path / "m" / "1" / "batching_params.pbtxt"
+    own.write_text("max_batch_size { value: 3 }")
+    sizes = []
+    for batching, per_model in ((None, False), (general, False), (general, True), (None, True)):
+        servable = ServableFactory(batching, per_model=per_model)("m", 1, path)
+        sizes.append(servable.parameters.max_batch_size if hasattr(servable, "parameters") else None)
+        servable.close()
+    assert sizes == [None, 8, 3, 3]
+    own.write_text("max_batch_size { value: 0 }")
+    with pytest.raises(ServingError, match="at least 1, received 0"):
+        ServableFactory(None, per_model=True)("m", 1, path)
+
+
 def test_several_versions_and_no_warm_up(serve, tmp_path, write_version):
     write_version(tmp_path / "m", 1)
     write_version(tmp_path / "m", 2, damage="warm_up")

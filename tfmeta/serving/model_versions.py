@@ -17,7 +17,7 @@ def list_versions(model_base: str) -> dict[int, str]:
 
 
 def fingerprint(directory: str) -> tuple | None:
-    """Returns what changes when a file below the directory does: names, sizes, times; None if it cannot be read."""
+    """Returns what changes when a file below the directory does: names, sizes, times; None if it cannot be listed."""
     try:
         return tuple((name, *_stat(filesystem.join(directory, name))) for name in filesystem.walk(directory))
     # What a file system raises for a directory that is being written or removed is its own affair.
@@ -26,10 +26,14 @@ def fingerprint(directory: str) -> tuple | None:
 
 
 def _stat(path: str) -> tuple[int, ...]:
-    if filesystem.is_remote(path):
-        import tensorflow as tf
+    """Returns size and time of a file; nothing for one that has gone, or that a file system lists without having."""
+    try:
+        if filesystem.is_remote(path):
+            import tensorflow as tf
 
-        found = tf.io.gfile.stat(path)
-        return found.length, found.mtime_nsec
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ino
+            found = tf.io.gfile.stat(path)
+            return found.length, found.mtime_nsec
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns, found.st_ino
+    except Exception:
+        return ()
