@@ -105,13 +105,13 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
                        default_signature=default_signature, support_bound=support_bound,
                        model_name=filesystem.basename(str(model_base)), retrieval=retrieval, top_k=top_k,
                        diversity=diversity)
-                if item_embeddings == "beside":
+                if item_embeddings == embeddings.BESIDE:
                     embeddings.write(os.path.join(directory, EXTRAS, embeddings.FILE), recommender, items)
             if before is not None:
                 require_compatible(before, Interface.read(directory))
             if check:
                 require_passed(target, verify(directory))
-            if item_embeddings and item_embeddings != "beside":
+            if item_embeddings and item_embeddings != embeddings.BESIDE:
                 embeddings.write(item_embeddings, recommender, items)
             hashes = _hashes(directory)
         if filesystem.is_remote(target):

@@ -4,6 +4,8 @@ import json
 
 from export import gate
 from export.exporter import export_model
+from export.items.item_file import read_items
+from export.retrieval import embeddings
 from tfmeta import config
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.errors import ExportError
@@ -11,7 +13,8 @@ from tfmeta.io import filesystem
 from trainer.run_directory import RunDirectory
 
 
-def export_run(run_path: str, *, model_base: str, data: str | None = None, gated: bool = False, **options) -> str:
+def export_run(run_path: str, *, model_base: str, data: str | None = None, gated: bool = False,
+               items: str | None = None, **options) -> str:
     """Exports the weights of a complete run, with its configuration and metrics beside the graph.
 
     Args:
@@ -19,6 +22,8 @@ def export_run(run_path: str, *, model_base: str, data: str | None = None, gated
       model_base: see `export_model`.
       data: the prepared directory, if it is no longer where the run found it.
       gated: export only what its evaluation speaks for, see `export.gate.check`.
+      items: Parquet file with another catalogue than the prepared directory's, see `export.items.item_file`; the
+        directory is then not needed.
       **options: of `export_model`.
 
     Returns:
@@ -37,13 +42,18 @@ def export_run(run_path: str, *, model_base: str, data: str | None = None, gated
             raise ExportError(f"The gate requires an evaluation, run '{run.path}' has none. Make it with 'tfmeta "
                               f"evaluate --run {run.path}'.")
         gate.check(metrics).require_passed(run.path)
-    prepared = PreparedData(data or run.data_path)
-    if prepared.training_fingerprint() != run.training_fingerprint:
-        raise ExportError(f"Run '{run.path}' was trained on other data than '{prepared.path}' holds. Pass the run's "
-                          "own prepared directory with --data.")
+    recommender, prepared = run.recommender(), None
+    if items is None or data is not None:
+        prepared = PreparedData(data or run.data_path)
+        if prepared.training_fingerprint() != run.training_fingerprint:
+            raise ExportError(f"Run '{run.path}' was trained on other data than '{prepared.path}' holds. Pass the "
+                              "run's own prepared directory with --data.")
+    catalogue = prepared.items if items is None else read_items(items, feature_spec=recommender.feature_spec)
     about = {"run": run.summary, "training_config": config.to_dict(run.config), "metrics": metrics,
-             "data": prepared.summary}
-    return export_model(run.recommender(), items=prepared.items, model_base=model_base, run=about, **options)
+             "data": prepared.summary if prepared else None}
+    if items is not None and recommender.learner.has_index:
+        options["item_embeddings"] = options.get("item_embeddings") or embeddings.BESIDE
+    return export_model(recommender, items=catalogue, model_base=model_base, run=about, **options)
 
 
 def _evaluation(run: RunDirectory) -> dict | None:

@@ -14,10 +14,17 @@ leaves nothing behind. Servers that poll MODEL_BASE pick the new version up.
 than the bias baseline (AUC, NDCG@5 and MAE, as far as the label has them). --compatible-with refuses a model that would
 break the clients of an earlier version.
 
+--items replaces the catalogue (new items, new features of known ones) without training again; its item embeddings lie
+in the model's assets.extra/item_embeddings.parquet unless --item-embeddings says otherwise. Models whose scores are one
+product with the table of items find the best of it (recommend, adapt_and_recommend); --retrieval exact has every other
+model score its whole catalogue for each request.
+
 examples:
   tfmeta export --run runs/movies --out models/movies
   tfmeta export --run runs/movies --out models/movies --gate --compatible-with models/movies/3
   tfmeta export --run runs/movies --out models/movies --default-signature adapt_and_score
+  tfmeta export --run runs/movies --out models/movies --items items-of-today.parquet
+  tfmeta export --run runs/movies --out models/movies --top-k 20 --diversity 0.3 --item-embeddings vectors.parquet
   tfmeta export --run runs/movies --out "$AIP_MODEL_DIR" --layout flat --item-features request
 """
 
@@ -37,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="flat writes the model into MODEL_BASE itself (Vertex AI, TFX)")
     parser.add_argument("--support-bound", type=int, default=100, metavar="N",
                         help="interactions of a request that are used, the last ones (default 100)")
+    parser.add_argument("--items", metavar="FILE.parquet",
+                        help="catalogue to export instead of the prepared directory's: item_id and the item features")
+    parser.add_argument("--item-embeddings", metavar="FILE.parquet",
+                        help="also write item_id, embedding and bias of every item, for an index elsewhere")
+    parser.add_argument("--retrieval", choices=("auto", "exact", "none"), default="auto",
+                        help="lists from the whole catalogue: where they are cheap, for every model, or not at all")
+    parser.add_argument("--top-k", type=int, default=100, metavar="K", help="length of these lists (default 100)")
+    parser.add_argument("--diversity", type=float, default=0.0, metavar="W",
+                        help="weight of diversity in these lists, 0 (default) to 1")
     parser.add_argument("--gate", action="store_true",
                         help="refuse a run that adaptation does not improve, or that the bias baseline equals")
     parser.add_argument("--compatible-with", metavar="MODEL_BASE/N",
@@ -59,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     path = export_run(args.run, model_base=args.out, data=args.data, version=args.version, gated=args.gate,
                       item_features=args.item_features, default_signature=args.default_signature,
                       layout=args.layout, support_bound=args.support_bound, check=not args.no_verify,
+                      items=args.items, item_embeddings=args.item_embeddings, retrieval=args.retrieval,
+                      top_k=args.top_k, diversity=args.diversity,
                       compatible_with=None if args.allow_breaking else args.compatible_with)
     changes = breaking_changes(before, Interface.read(path)) if before else []
     if getattr(args, "json", False):

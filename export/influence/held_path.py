@@ -44,25 +44,31 @@ def influence(recommender: Recommender, descent: Descent, support: Support, quer
     for rate in descent.rates:
         mean = _gradient(descent, fast, support)
         path.append((fast, mean))
-        fast = _move(fast, mean, weight=_share(count, descent), rate=rate, clip_norm=descent.clip_norm)
+        move = _clip(mean, weight=_share(count, descent), clip_norm=descent.clip_norm)
+        fast = {name: value - rate[name] * move[name] for name, value in fast.items()}
     full = recommender.predict_scores(fast, support.user, query)
+    if not path:
+        return tf.zeros_like(tf.tile(full[:, None, :], [1, tf.shape(support.target)[1], 1]))
+    # The path is known, so all its steps are tasks of one batch: [T * B, ...].
+    points, means = ({name: tf.concat([step[which][name] for step in path], axis=0) for name in start}
+                     for which in (0, 1))
 
     def part(rows):
-        times = tf.shape(rows)[0]
-        user, n = repeat(support.user, times), repeat(count, times)
+        times, steps = tf.shape(rows)[0], len(path)
         length = tf.reshape(tf.cast(rows[None, :] < support.length[:, None], tf.int32), [-1])
-        one = Support(user=user, item=tf.ensure_shape(join(tf.gather(support.item, rows, axis=1)[:, :, None, :]),
-                                                      [None, 1, support.item.shape[-1]]),
-                      target=tf.ensure_shape(join(tf.gather(support.target, rows, axis=1)[:, :, None]), [None, 1]),
-                      length=length)
-        moved = {name: repeat(value, times) for name, value in start.items()}
-        for (fast, mean), rate in zip(path, descent.rates, strict=True):
-            own = _gradient(descent, {name: repeat(value, times) for name, value in fast.items()}, one)
-            rest = {name: _times(repeat(mean[name], times), n) - own[name] for name in own}
-            rest = {name: _times(value, tf.math.divide_no_nan(tf.ones_like(n), n - 1)) for name, value in rest.items()}
-            moved = _move(moved, rest, weight=_share(n - 1, descent), rate=rate, clip_norm=descent.clip_norm)
-        scores = tf.reshape(recommender.predict_scores(moved, user, repeat(query, times)),
-                            [-1, times, tf.shape(query)[1]])
+        item = join(tf.gather(support.item, rows, axis=1)[:, :, None, :])
+        one = Support(user=_tile(repeat(support.user, times), steps), length=_tile(length, steps),
+                      item=tf.ensure_shape(_tile(item, steps), [None, 1, support.item.shape[-1]]),
+                      target=_tile(join(tf.gather(support.target, rows, axis=1)[:, :, None]), steps))
+        own = _gradient(descent, {name: repeat(value, times) for name, value in points.items()}, one)
+        n = _tile(repeat(count, times), steps)
+        others = tf.math.divide_no_nan(tf.ones_like(n), n - 1)
+        rest = {name: _times(_times(repeat(means[name], times), n) - value, others) for name, value in own.items()}
+        move = _clip(rest, weight=_share(n - 1, descent), clip_norm=descent.clip_norm)
+        moved = {name: repeat(start[name], times) - _sum_of_steps(move[name], [rate[name] for rate in descent.rates])
+                 for name in start}
+        scores = recommender.predict_scores(moved, repeat(support.user, times), repeat(query, times))
+        scores = tf.reshape(scores, [-1, times, tf.shape(query)[1]])
         kept = tf.reshape(length > 0, [-1, times, 1])
         return tf.where(kept, full[:, None, :] - scores, tf.zeros_like(scores))
 
@@ -85,11 +91,23 @@ def _share(count: tf.Tensor, descent: Descent) -> tf.Tensor:
     return tf.maximum(count, 0) / (tf.maximum(count, 0) + descent.shrinkage)
 
 
-def _move(fast: Fast, mean: Fast, *, weight: tf.Tensor, rate: dict[str, tf.Tensor], clip_norm: float | None) -> Fast:
+def _clip(mean: Fast, *, weight: tf.Tensor, clip_norm: float | None) -> Fast:
     gradient = {name: _times(value, weight) for name, value in mean.items()}
-    if clip_norm is not None:
-        gradient = clip_by_task_norm(gradient, clip_norm=clip_norm)
-    return {name: value - rate[name] * gradient[name] for name, value in fast.items()}
+    return gradient if clip_norm is None else clip_by_task_norm(gradient, clip_norm=clip_norm)
+
+
+def _sum_of_steps(move: tf.Tensor, rates: list[tf.Tensor]) -> tf.Tensor:
+    """Sums `rate * move` over the steps: `[T * N, ...]` -> `[N, ...]`; rates are scalars or of a weight's shape."""
+    by_step = tf.reshape(move, tf.concat([[len(rates), -1], tf.shape(move)[1:]], axis=0))
+    rate = tf.stack(rates)
+    lead = [len(rates)] + [1] * (move.shape.rank - rate.shape.rank + 1)
+    summed = tf.reduce_sum(tf.reshape(rate, [*lead, *rate.shape[1:]]) * by_step, axis=0)
+    return tf.ensure_shape(summed, [None, *move.shape[1:]])
+
+
+def _tile(tensor: tf.Tensor, times: int) -> tf.Tensor:
+    """Repeats a batch: `[N, ...]` -> `[times * N, ...]`, whole copies one after the other."""
+    return tf.concat([tensor] * times, axis=0)
 
 
 def _times(value: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:

@@ -33,9 +33,9 @@ class Influence:
     def __init__(self, recommender: Recommender, *, support_bound: int, at_once: int | None = None):
         self._recommender, self._at_once = recommender, at_once
         _, self._item_width = encoded_widths(recommender.model)
-        self._task_width = UserState(recommender).width + support_bound * self._item_width
         with tf.init_scope():
-            self.method = self._choose()
+            self.method, steps = self._choose()
+        self._task_width = (1 + steps) * UserState(recommender).width + support_bound * self._item_width
         self.exact = self.method != "held_path"
 
     def __call__(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
@@ -67,7 +67,8 @@ class Influence:
         counts = tf.sequence_mask(support_length, tf.shape(support_label)[1])[:, None, :]
         return tf.where(counts & tf.math.is_finite(found), found, tf.zeros_like(found))
 
-    def _choose(self) -> str:
+    def _choose(self) -> tuple[str, int]:
+        """Returns the method, and how many gradient steps it decomposes."""
         recommender = self._recommender
         user, item = encoded_widths(recommender.model)
         nobody, nothing = tf.zeros([1, user], recommender.variable_dtype), tf.zeros([1, 1], recommender.variable_dtype)
@@ -75,8 +76,9 @@ class Influence:
                                            tf.zeros([1], tf.int32))
         start = recommender.learner.init(nobody)
         if recommender.learner.linear_system(start, support) is not None:
-            return "down_dating"
-        return "leave_one_out" if recommender.learner.descent(start) is None else "held_path"
+            return "down_dating", 0
+        descent = recommender.learner.descent(start)
+        return ("leave_one_out", 0) if descent is None else ("held_path", len(descent.rates))
 
     def _rows(self, query_item: tf.Tensor) -> tf.Tensor | int:
         """Returns how many rows may be left out at a time."""

@@ -25,6 +25,8 @@ from tfmeta.io import filesystem
 from tfmeta.models.recommender import Recommender
 
 FILE = "item_embeddings.parquet"
+# Instead of a path: the file above, beside the graph.
+BESIDE = "beside"
 
 
 def require_index(recommender: Recommender) -> None:
