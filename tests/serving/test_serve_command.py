@@ -1,6 +1,11 @@
 """The arguments of `tfmeta serve`."""
 
 import argparse
+import logging
+import os
+import signal
+import threading
+import time
 
 import pytest
 
@@ -78,3 +83,34 @@ def test_help_says_what_it_is_for(capsys):
     assert "In production, run stock" in text
     assert cli.main(["serve", "--model-base", "a=/nowhere"]) == 2
     assert "numeric version directories" in capsys.readouterr().err
+
+
+def test_a_second_signal_does_not_wait(monkeypatch, capfd):
+    class Exit(BaseException):
+        pass
+
+    def leave(code):
+        raise Exit(code)
+
+    def stop(self, *, grace):
+        assert grace == 10.0
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    monkeypatch.setattr(EmbeddedServer, "start", lambda self: self)
+    monkeypatch.setattr(EmbeddedServer, "stop", stop)
+    monkeypatch.setattr(os, "_exit", leave)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    level = logging.getLogger("tfmeta.serving").level
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    try:
+        timer.start()
+        with pytest.raises(Exit) as caught:
+            command.run(parse("--model-base", "a=/a"))
+    finally:
+        timer.join()
+        logging.getLogger("tfmeta.serving").setLevel(level)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert caught.value.args == (1,)
+    assert "Stopped without waiting" in capfd.readouterr().err

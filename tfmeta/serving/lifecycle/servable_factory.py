@@ -1,9 +1,13 @@
 """Loads a version, with request batching where it is asked for."""
 
+from typing import TYPE_CHECKING
+
 from tfmeta.io import filesystem
 from tfmeta.serving.batching.batched_servable import BatchedServable
 from tfmeta.serving.batching.batching_parameters import BatchingParameters
-from tfmeta.serving.servable import Servable
+
+if TYPE_CHECKING:
+    from tfmeta.serving.servable import Servable
 
 PER_MODEL_FILE = "batching_params.pbtxt"
 
@@ -21,8 +25,11 @@ class ServableFactory:
     def __init__(self, batching: BatchingParameters | None = None, *, per_model: bool = False, metrics=None):
         self._batching, self._per_model, self._metrics = batching, per_model, metrics
 
-    def __call__(self, name: str, version: int, path: str) -> Servable | BatchedServable:
+    def __call__(self, name: str, version: int, path: str) -> "Servable | BatchedServable":
         """Returns a loaded version; ServingError if it does not load or its batching file is wrong."""
+        # Wrong paths and options are told before the seconds that TensorFlow takes.
+        from tfmeta.serving.servable import Servable
+
         parameters = self._batching
         file = filesystem.join(path, PER_MODEL_FILE)
         if self._per_model and filesystem.exists(file):
