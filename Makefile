@@ -40,8 +40,16 @@ env: $(STAMP) ## make the environment alone
 demo: $(STAMP) ## synthetic data, meta-training, evaluation, export, serving: the whole way (OUT=runs/demo)
 	@$(BIN)/python -m tfmeta demo --out "$(OUT)" </dev/null
 
-test: $(STAMP) ## the fast tests
-	@$(BIN)/python -m pytest -m "not slow" </dev/null
+# One thread a process: with more, as many workers as cores would wait for each other.
+WORKERS ?= 2
+ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# What measures time, memory or the machine comes after the rest, alone.
+test: $(STAMP) ## the fast tests, on two cores (WORKERS=2)
+	@failed=; \
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not serial" -n $(WORKERS) --dist loadgroup </dev/null \
+	  || failed=1; \
+	$(BIN)/python -m pytest -m "serial and not slow" </dev/null || failed=1; \
+	test -z "$$failed"
 
 test-slow: $(STAMP) ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow </dev/null

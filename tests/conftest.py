@@ -11,6 +11,21 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Folders whose files share what is made once a session: one worker runs all of each. Elsewhere one runs a file.
+TOGETHER = {"export"}
+# Files that load, or measure, the whole machine: marked `serial`, as single tests are where they stand.
+SERIAL = {"test_swap_under_load.py", "test_batching.py", "test_rest_transport.py"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    parallel = config.getoption("dist", "no") != "no"
+    for item in items:
+        place = item.path.relative_to(ROOT / "tests")
+        if place.name in SERIAL:
+            item.add_marker("serial")
+        if parallel:
+            item.add_marker(pytest.mark.xdist_group(place.parts[0] if place.parts[0] in TOGETHER else str(place)))
 
 
 @pytest.fixture(scope="session")

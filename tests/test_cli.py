@@ -133,6 +133,7 @@ def test_help_survives_a_broken_command(register, monkeypatch, capsys):
     assert "good    Does a thing." in out and "broken  (cannot be loaded: no module named x)" in out
 
 
+@pytest.mark.serial
 def test_help_lists_every_command_and_is_quick():
     best = float("inf")
     for _ in range(3):

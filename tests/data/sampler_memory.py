@@ -3,6 +3,8 @@
     sampler_memory.py KIND FILE MAX_ROWS EPOCHS ROUNDS
 """
 
+import ctypes
+import gc
 import json
 import pathlib
 import sys
@@ -15,6 +17,11 @@ from tfmeta.data.training_rows import TrainingRows
 
 
 def resident():
+    gc.collect()
+    # What is free goes back first: how much an allocator keeps depends on how threads happened to take turns.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     lines = pathlib.Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 

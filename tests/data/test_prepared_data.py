@@ -55,6 +55,7 @@ def test_the_manifest_is_right_and_the_fingerprint_covers_training(path):
         assert (other.training_fingerprint() != before) == (name in TRAINING_FILES)
 
 
+@pytest.mark.serial
 def test_many_long_tasks_are_read_fast(path):
     """40,000 tasks of 40 rows: well below a second on an idle machine, minutes if done list by list."""
     rng = np.random.default_rng([0])

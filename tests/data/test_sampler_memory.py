@@ -1,6 +1,7 @@
 """Memory does not grow with the number of epochs."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -23,17 +24,20 @@ def measure(kind, folder, *, rows, max_rows, epochs, rounds):
                        label=rng.integers(1, 6, rows).astype(np.float32), time=np.zeros(rows, np.int64)),
           str(path), group=rows // 20, aligned=True)
     script = pathlib.Path(__file__).parent / "sampler_memory.py"
+    # An arena for every thread that ever ran would count as growth.
     done = subprocess.run([sys.executable, str(script), kind, str(path), *map(str, (max_rows, epochs, rounds))],
-                          check=True, stdout=subprocess.PIPE, text=True)
+                          check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "MALLOC_ARENA_MAX": "1"})
     return json.loads(done.stdout)
 
 
+@pytest.mark.serial
 @pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="needs /proc to read resident memory")
 @pytest.mark.parametrize("kind", ["memory", "streaming"])
 def test_fifty_epochs_need_the_memory_of_ten(kind, tmp_path):
     found = measure(kind, tmp_path, rows=60_000, max_rows=16_000, epochs=10, rounds=6)
-    # A window has 64 KiB: one that leaked in each of about ten windows an epoch would add 30 MiB.
-    assert found[-1] - found[0] < 12 * MEBI, found
+    # A window has 64 KiB: one that leaked in each of about ten windows an epoch would add 25 MiB and 30 MiB. What one
+    # moment holds more than another is in one of the last two figures at most.
+    assert min(found[-2:]) - found[0] < 12 * MEBI, found
 
 
 @pytest.mark.slow
