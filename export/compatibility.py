@@ -10,14 +10,18 @@ from export.interface import Interface, Tensor
 from tfmeta.errors import ExportError
 
 DEFAULT = "serving_default"
+# Stands in a line for the signatures that it is about; no name has such a character.
+_SIGNATURES = "\0"
 
 
 def breaking_changes(old: Interface, new: Interface) -> list[str]:
     """Returns one line for each change that breaks a client of `old`; empty if it can go on with `new`.
 
-    New signatures, new outputs and inputs that accept more than before break nothing.
+    New signatures, new outputs and inputs that accept more than before break nothing. The same change of several
+    signatures is one line.
     """
     lines = _described_changes(old.described, new.described)
+    changes: dict[str, list[str]] = {}
     default_changed = any(line.startswith(f"'{DEFAULT}' was") for line in lines)
     for key, before in old.signatures.items():
         if key == DEFAULT and default_changed:
@@ -28,8 +32,9 @@ def breaking_changes(old: Interface, new: Interface) -> list[str]:
             continue
         if before.method != after.method:
             lines.append(f"signature '{key}' has the method '{after.method}' instead of '{before.method}'")
-        lines += _part(key, "input", before.inputs, after.inputs) + _part(key, "output", before.outputs, after.outputs)
-    return lines
+        for change in (*_part("input", before.inputs, after.inputs), *_part("output", before.outputs, after.outputs)):
+            changes.setdefault(change, []).append(f"'{key}'")
+    return lines + [change.replace(_SIGNATURES, ", ".join(keys), 1) for change, keys in changes.items()]
 
 
 def require_compatible(old: Interface, new: Interface) -> None:
@@ -61,20 +66,21 @@ def _range(label: dict[str, Any]) -> str:
     return f"{label.get('minimum')} to {label.get('maximum')}"
 
 
-def _part(key: str, part: str, old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
+def _part(part: str, old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
+    """Returns what changed of the inputs or outputs, with `_SIGNATURES` for the signature."""
     lines = []
     gone = [name for name in old if name not in new]
     added = [name for name in new if name not in old]
     renamed = _renamed({n: old[n] for n in gone}, {n: new[n] for n in added})
     for name in gone:
-        lines.append(f"{part} '{name}' of '{key}' is now called '{renamed[name]}'" if name in renamed else
-                     f"{part} '{name}' of '{key}' is gone")
+        lines.append(f"{part} '{name}' of {_SIGNATURES} is now called '{renamed[name]}'" if name in renamed else
+                     f"{part} '{name}' of {_SIGNATURES} is gone")
     for name in added:
         if part == "input" and not new[name].optional and name not in renamed.values():
-            lines.append(f"'{key}' requires the new input '{name}' ({new[name]})")
+            lines.append(f"input '{name}' of {_SIGNATURES} is new and mandatory ({new[name]})")
     for name in old:
         if name in new and (change := _change(part, old[name], new[name])):
-            lines.append(f"{part} '{name}' of '{key}' {change}")
+            lines.append(f"{part} '{name}' of {_SIGNATURES} {change}")
     return lines
 
 

@@ -53,7 +53,7 @@ def test_additions_and_wider_inputs_break_nothing(new):
     ({"score": changed(SCORE, drop=["user_age"], user_years=Tensor("float32", (None,)))},
      "input 'user_age' of 'score' is now called 'user_years'"),
     ({"score": changed(SCORE, user_zip=Tensor("string", (None,)))},
-     "'score' requires the new input 'user_zip' (string [any])"),
+     "input 'user_zip' of 'score' is new and mandatory (string [any])"),
     ({"score": changed(SCORE, user_age=Tensor("int64", (None,)))},
      "input 'user_age' of 'score' was float32 [any] and is int64 [any]"),
     ({"score": changed(SCORE, user_age=Tensor("float32", (None, 1)))},
@@ -114,8 +114,14 @@ def test_another_default_signature_is_said_once():
     assert breaking_changes(model(), new) == ["'serving_default' was 'score' and is 'adapt_and_score'"]
     unknown = model({}, serving_default=ADAPT)
     assert breaking_changes(model({}), unknown) == [
-        "'serving_default' requires the new input 'support_label' (float32 [any, any])",
-        "'serving_default' requires the new input 'support_length' (int32 [any])"]
+        "input 'support_label' of 'serving_default' is new and mandatory (float32 [any, any])",
+        "input 'support_length' of 'serving_default' is new and mandatory (int32 [any])"]
+
+
+def test_the_same_change_of_several_signatures_is_one_line():
+    zipped = {key: changed(s, user_zip=Tensor("string", (None,))) for key, s in model().signatures.items()}
+    assert breaking_changes(model(), model(**zipped)) == [
+        "input 'user_zip' of 'score', 'serving_default', 'adapt_and_score' is new and mandatory (string [any])"]
 
 
 def test_a_rename_is_only_guessed_where_it_is_the_only_one():
@@ -123,8 +129,8 @@ def test_a_rename_is_only_guessed_where_it_is_the_only_one():
     new = model(score=changed(SCORE, c=FREE, d=FREE))
     assert breaking_changes(old, new) == [
         "input 'a' of 'score' is gone", "input 'b' of 'score' is gone",
-        "'score' requires the new input 'c' (float32 [any, any])",
-        "'score' requires the new input 'd' (float32 [any, any])"]
+        "input 'c' of 'score' is new and mandatory (float32 [any, any])",
+        "input 'd' of 'score' is new and mandatory (float32 [any, any])"]
 
 
 TENSORS = st.builds(Tensor, st.sampled_from(["float32", "int32"]),
