@@ -3,6 +3,8 @@
 import argparse
 import os
 
+from tfmeta.errors import ConfigError
+
 HELP = "Ask a served model: scores, adaptation, recommendations, explanations (gRPC or REST)"
 
 _EPILOG = """\
@@ -62,7 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tfmeta.errors import ConfigError
     from tfmeta.serving.client import ClientOptions, RetryPolicy
     from tfmeta.serving.request_arguments import read_rows, to_arguments
     from tfmeta.serving.request_report import print_report
@@ -113,7 +114,10 @@ def _token(args: argparse.Namespace) -> str | None:
     """The bearer token; never an option, because others can read a process's command line."""
     if not args.token_file:
         return os.environ.get("TFMETA_TOKEN") or None
-    with open(args.token_file, encoding="utf-8") as file:
-        return file.read().strip()
+    with open(args.token_file, encoding="utf-8", errors="replace") as file:
+        token = file.read().strip()
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        raise ConfigError(f"--token-file requires one token of visible ASCII characters in '{args.token_file}'.")
+    return token
 
 

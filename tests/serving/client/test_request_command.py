@@ -120,5 +120,7 @@ def test_accepted_status_is_noted(ask):
 def test_token(ask, movie_server, tmp_path, monkeypatch):
     (tmp_path / "token").write_text("secret\n")
     assert results(ask("--json", "--candidates", "m1", "--token-file", str(tmp_path / "token")))[0]["scores"] == [1]
+    (tmp_path / "token").write_text("two words")
+    assert "requires one token" in ask("--candidates", "m1", "--token-file", str(tmp_path / "token"))[2]
     monkeypatch.setenv("TFMETA_TOKEN", "secret")
     assert cli.main(["request", "--model", "m", "--candidates", "m1", "--address", "example.org:1"]) == 2

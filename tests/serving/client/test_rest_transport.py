@@ -154,11 +154,11 @@ def test_unavailable_is_retried(site, rest):
 
 
 def test_deadline_and_size(site, rest):
-    site.script = [1.0]
+    site.script = [3.0]
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="did not answer"):
         rest.predict("m", ONE, timeout=0.2)
-    assert time.monotonic() - begun < 0.8
+    assert time.monotonic() - begun < 2.5
     site.script = [(200, b" " * 5000)]
     with RestClient(site.address, max_message_bytes=2000) as client:
         with pytest.raises(Exhausted, match="at most 2000"):
