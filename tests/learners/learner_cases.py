@@ -1,4 +1,4 @@
-"""Every learner's small configuration for the shared test, and what the test trains and exports.
+"""Every learner's small configuration for the shared test, and what the test trains.
 
 A learner is added by one line in `CASES`.
 """
@@ -6,7 +6,6 @@ A learner is added by one line in `CASES`.
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 from recommender_cases import make_spec
 
@@ -233,16 +232,3 @@ def train(recommender: Recommender, family: Family, *, steps: int, rate: float, 
     for index in range(steps):
         batch = tf.nest.map_structure(lambda t, i=index: t[i * tasks:(i + 1) * tasks], batches)
         run(batch, tf.constant(index / steps, tf.float32))
-
-
-def save(recommender: Recommender, path: str, *, items: pd.DataFrame, support_bound: int) -> None:
-    """Writes the serving graph with an item table, without what else an export holds: cheap."""
-    from export.items.catalogue_items import CatalogueItems
-    from export.saved_model import ServingModule
-    from export.signatures.context import SignatureContext
-    from tfmeta.data.feature_transform import FeatureTransform
-
-    context = SignatureContext(
-        recommender=recommender, users=FeatureTransform(recommender.feature_spec.user_features),
-        items=CatalogueItems(recommender, items), support_bound=support_bound)
-    ServingModule(context, default_signature="adapt_and_score").save(path)

@@ -1,13 +1,12 @@
-"""What holds for every learner, whatever it does."""
+"""What holds for every learner, whatever it does; that exports score as it does is `test_every_path`'s."""
 
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
-from learner_cases import CASES, Family, build, encode, perturb, save, scores, task_loss, train
-from recommender_cases import make_batch, make_spec
+from learner_cases import CASES, Family, build, encode, perturb, scores, task_loss, train
+from recommender_cases import make_batch
 
 from tfmeta.learners.task_tensors import Query
 from tfmeta.models.fast_weights import materialise
@@ -185,40 +184,6 @@ def test_config_round_trip(recommender, batch):
     assert [v.path for v in again.variables] == [v.path for v in recommender.variables]
     again.set_weights(recommender.get_weights())
     np.testing.assert_array_equal(scores(again, batch)[0], scores(recommender, batch)[0])
-
-
-def test_the_saved_model_scores_as_the_recommender(case, recommender, tmp_path):
-    spec, rng = make_spec(case.unit), np.random.default_rng(0)
-    items = pd.DataFrame({
-        "item_id": range(12), "genres": [list(rng.choice(["a", "b", "c", "d"], i % 4)) for i in range(12)],
-        "plot": [" ".join(rng.choice(["blue", "night", "river"], 3)) for _ in range(12)],
-        "vector": list(rng.normal(size=(12, 3)).astype(np.float32))})
-    save(recommender, str(tmp_path / "1"), items=items, support_bound=8)
-    loaded = tf.saved_model.load(str(tmp_path / "1")).signatures["adapt_and_score"]
-    raw = {"user_gender": np.array(["F", "M", "x"]), "user_age": np.array([20, 30, 50], np.float32),
-           "query_item_id": rng.integers(0, 12, (3, 5)), "support_item_id": rng.integers(0, 12, (3, 6)),
-           "support_label": (rng.integers(1, 6, (3, 6)) if case.unit == "rating" else np.ones((3, 6))).astype("f"),
-           "support_length": np.array([6, 0, 2], np.int32)}
-    served = loaded(**{k: tf.constant(v) for k, v in raw.items()})
-
-    from tfmeta.data.feature_tables import transform_items
-    from tfmeta.data.feature_transform import FeatureTransform
-
-    tables = transform_items(spec, items)
-    users = FeatureTransform(spec.user_features)({"gender": tf.constant(raw["user_gender"]),
-                                                  "age": tf.constant(raw["user_age"])})
-
-    def item(ids):
-        return recommender.encode_item({k: tf.gather(v, ids) for k, v in tables.items()})
-
-    expected = recommender.adapt_and_score(
-        recommender.encode_user(users, tasks=tf.constant(3)), support_item=item(raw["support_item_id"]),
-        support_label=tf.constant(raw["support_label"]), support_length=tf.constant(raw["support_length"]),
-        query_item=item(raw["query_item_id"]))
-    for name, value in zip(("scores", "base_scores"), expected, strict=True):
-        np.testing.assert_allclose(served[name], value, rtol=2e-5, atol=1e-5)
-    np.testing.assert_array_equal(served["scores"][1], served["base_scores"][1])
-    assert not served["status"].numpy().any()
 
 
 @pytest.mark.parametrize("case", PARAMS)
