@@ -46,7 +46,7 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
                  layout: Literal["versioned", "flat"] = "versioned", support_bound: int = SUPPORT_BOUND,
                  check: bool = True, run: dict | None = None, compatible_with: str | None = None,
                  retrieval: Literal["auto", "exact", "none"] = "auto", top_k: int = 100, diversity: float = 0.0,
-                 item_embeddings: str | None = None) -> str:
+                 item_embeddings: str | None = None, batch_sizes: tuple[int, ...] = warmup.BATCH_SIZES) -> str:
     """Writes `MODEL_BASE/<version>/`, verified, or nothing.
 
     On a local disk the directory appears by a rename; on other file systems `saved_model.pb` is written last. A
@@ -72,6 +72,7 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
       diversity: weight of maximal marginal relevance in their lists, 0 (best first) to 1.
       item_embeddings: file to write the items' vectors to for an index elsewhere, see `export.retrieval.embeddings`;
         `beside` puts it beside the graph.
+      batch_sizes: those that the server's request batching makes, ascending: each signature is warmed up at each.
 
     Returns:
       the model's directory.
@@ -87,6 +88,7 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
     require(layout in LAYOUTS, "layout", f"one of {LAYOUTS}", layout)
     require(isinstance(support_bound, int) and support_bound >= 1, "support_bound", "at least 1", support_bound)
     require(retrieval in RETRIEVALS, "retrieval", f"one of {RETRIEVALS}", retrieval)
+    require(len(batch_sizes) > 0 and min(batch_sizes) >= 1, "batch_sizes", "sizes of at least 1", batch_sizes)
     require(isinstance(top_k, int) and top_k >= 1, "top_k", "at least 1", top_k)
     require(0 <= diversity <= 1, "diversity", "a weight from 0 to 1", diversity)
     if retrieval == "exact" and item_features != "catalogue":
@@ -104,7 +106,7 @@ def export_model(recommender: Recommender, *, items: pd.DataFrame, model_base: s
                 _write(directory, recommender, items=items, item_features=item_features, run=run or {},
                        default_signature=default_signature, support_bound=support_bound,
                        model_name=filesystem.basename(str(model_base)), retrieval=retrieval, top_k=top_k,
-                       diversity=diversity)
+                       diversity=diversity, batch_sizes=batch_sizes)
                 if item_embeddings == embeddings.BESIDE:
                     embeddings.write(os.path.join(directory, EXTRAS, embeddings.FILE), recommender, items)
             if before is not None:
@@ -144,7 +146,7 @@ def _target(model_base: str, version: int | None, layout: str) -> str:
 
 def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, item_features: str, run: dict,
            default_signature: str, support_bound: int, model_name: str, retrieval: str, top_k: int,
-           diversity: float) -> None:
+           diversity: float, batch_sizes: tuple[int, ...]) -> None:
     spec = recommender.feature_spec
     ids = catalogue_ids(recommender, items)
     by_id = item_features == "catalogue"
@@ -187,7 +189,7 @@ def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, ite
     warmup.write_warmup(
         os.path.join(extras, warmup.FILE), model_name=model_name, signatures=module.description, feature_spec=spec,
         item_features=source.features, state_model=fingerprint, support_width=support_bound,
-        catalogue=raw_columns(items, source.features, rename={spec.item_id.name: "item_id"}))
+        batch_sizes=batch_sizes, catalogue=raw_columns(items, source.features, rename={spec.item_id.name: "item_id"}))
     if evaluation:
         filesystem.write_text(os.path.join(extras, "evaluation.json"), json.dumps(evaluation))
     filesystem.write_text(os.path.join(extras, "feature_spec.json"), spec.to_json())

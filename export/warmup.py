@@ -46,7 +46,7 @@ def write_warmup(path: str, *, model_name: str, signatures: dict[str, dict], fea
       support_width: support rows at most.
       state_model: fingerprint of the model, for user states.
       query_width: candidates.
-      batch_sizes: those that the server's batching makes, 1 among them.
+      batch_sizes: those that the server's batching makes.
       seed: of the random requests.
 
     Returns:

@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="refuse a model that would break the clients of this one (any SavedModel)")
     parser.add_argument("--allow-breaking", action="store_true",
                         help="with --compatible-with: export nevertheless, and say what breaks")
+    parser.add_argument("--batching-parameters", metavar="FILE",
+                        help="the server's batching_parameters.txt: each signature is warmed up at its batch sizes "
+                             "(default: those of serving_config)")
     parser.add_argument("--no-verify", action="store_true", help="skip verification")
 
 
@@ -71,13 +74,14 @@ def run(args: argparse.Namespace) -> int:
     from export.interface import Interface
     from export.run_export import export_run
 
+    sizes = _batch_sizes(args.batching_parameters) if args.batching_parameters else {}
     before = Interface.read(args.compatible_with) if args.compatible_with else None
     path = export_run(args.run, model_base=args.out, data=args.data, version=args.version, gated=args.gate,
                       item_features=args.item_features, default_signature=args.default_signature,
                       layout=args.layout, support_bound=args.support_bound, check=not args.no_verify,
                       items=args.items, item_embeddings=args.item_embeddings, retrieval=args.retrieval,
                       top_k=args.top_k, diversity=args.diversity,
-                      compatible_with=None if args.allow_breaking else args.compatible_with)
+                      compatible_with=None if args.allow_breaking else args.compatible_with, **sizes)
     changes = breaking_changes(before, Interface.read(path)) if before else []
     if getattr(args, "json", False):
         print(json.dumps({"path": path, "verified": not args.no_verify, "gate_passed": True if args.gate else None,
@@ -89,3 +93,11 @@ def run(args: argparse.Namespace) -> int:
     for line in changes:
         print(f"tfmeta: breaks clients of '{before.path}': {line}", file=sys.stderr)
     return 0
+
+
+def _batch_sizes(path: str) -> dict[str, tuple[int, ...]]:
+    from tfmeta.serving.batching.batching_parameters import BatchingParameters
+
+    parameters = BatchingParameters.read(path)
+    # Without a list every size may occur: the two ends of what may.
+    return {"batch_sizes": parameters.allowed_batch_sizes or tuple(sorted({1, parameters.max_batch_size}))}

@@ -9,6 +9,7 @@ from test_compatibility import write_saved_model
 from test_gate import WINS, rows
 
 from export import exporter, run_export
+from export.warmup import BATCH_SIZES
 from tfmeta.cli import main
 from tfmeta.errors import ExportError
 from trainer.config import EarlyStoppingConfig
@@ -43,8 +44,8 @@ def place(tmp_path, monkeypatch):
     old = write_saved_model(tmp_path / "old" / "1")
     made.old = old
 
-    def write(directory, *_, run, **__):
-        made.given = run
+    def write(directory, *_, run, batch_sizes, **__):
+        made.given, made.batch_sizes = run, batch_sizes
         write_saved_model(tmp_path / "next", default=made.optional)
         os.replace(tmp_path / "next" / "saved_model.pb", os.path.join(directory, "saved_model.pb"))
         os.rmdir(tmp_path / "next")
@@ -114,7 +115,18 @@ def test_breaking_changes_leave_no_version(place, tmp_path, capsys):
     assert place.versions() == ["1"]
 
 
+@pytest.mark.parametrize(("text", "sizes"), [
+    (None, BATCH_SIZES), ("max_batch_size { value: 8 } allowed_batch_sizes: 2 allowed_batch_sizes: 8", (2, 8)),
+    ("max_batch_size { value: 64 }", (1, 64)), ("max_batch_size { value: 1 }", (1,))])
+def test_warm_up_follows_the_servers_batch_sizes(place, tmp_path, text, sizes):
+    file = tmp_path / "batching.txt"
+    file.write_text(text or "", encoding="utf-8")
+    assert main([*place.command, *(["--batching-parameters", str(file)] if text else [])]) == 0
+    assert place.batch_sizes == sizes
+
+
 @pytest.mark.parametrize(("options", "message"), [
+    (["--batching-parameters", "no-such-file"], "'no-such-file' does not exist"),
     (["--compatible-with", "no/such/model"], "'no/such/model' has none"),
     (["--allow-breaking"], "--allow-breaking requires --compatible-with")])
 def test_mistakes_are_named_before_anything_is_written(place, capsys, options, message):
