@@ -21,7 +21,7 @@ ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow lint ml1m ml1m-tune source bench bench-smoke bench-gpu bench-peers-env lock env clean distclean
+.PHONY: help demo test test-slow lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-gpu bench-peers-env lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -69,7 +69,7 @@ source:
 
 # Parts of `make bench` in this order; each writes benchmarks/results/<part>.json and leaves an older file if it fails.
 BENCH_VENV ?= .venv-bench
-BENCH ?= train_speed scaling serving_cost startup embedding_scale input_speed
+BENCH ?= train_speed scaling serving_cost serving startup embedding_scale input_speed
 BENCH_STAMP := $(BENCH_VENV)/.installed
 export BENCH_VENV
 
@@ -82,6 +82,9 @@ bench: $(STAMP) $(BENCH_STAMP) ## all speed benchmarks beside JAX and PyTorch, a
 	$(BIN)/python -m benchmarks.bench_table; \
 	$(BIN)/python -m benchmarks.bench_table --write docs/performance.md; \
 	test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
+
+bench-serving: $(STAMP) ## the embedded server beside in-process calls; ARGS=--sweep varies request batching (under 4 minutes)
+	@$(BIN)/python -m benchmarks.serving $(ARGS) </dev/null
 
 bench-gpu: $(STAMP) ## W1's training step on a GPU; says so where there is none
 	@$(BIN)/python -m benchmarks.gpu </dev/null

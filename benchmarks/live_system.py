@@ -55,6 +55,11 @@ class LiveSystem:
         self._process.stdin.flush()
         return self._answer()
 
+    def cpu_seconds(self) -> float:
+        """Returns the processor time that the process has used, from /proc."""
+        used = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
+
     def terminate(self) -> None:
         """Asks the process to end by a signal, for one that reads no commands."""
         if self._process.poll() is None:

@@ -8,7 +8,8 @@ model with a ridge head for `recommend`. A request is one user with 20 support r
 and in-process caller are processes of their own on the same processors, and take turns in short blocks: what else the
 machine does hits all of them alike, and the client's cost is in the server's figures. A row's `ratio_to_ours` is the
 median over rounds of its value over that of the in-process calls of the same round: one thread beside one client, four
-threads beside several.
+threads beside several. `cpu_ms` is the processor time of a request in the process that runs the model, which what else
+the machine does hardly changes.
 """
 
 import argparse
@@ -33,7 +34,7 @@ CONCURRENCY = (1, 8, 32)
 IN_PROCESS_THREADS = 4
 # What the sweep varies: rows of a batch, microseconds, batches at the same time.
 SWEEP = tuple(itertools.product((8, 16, 32), (0, 500, 2000), (1, 2, 4)))
-_METRICS = ("p50_ms", "p99_ms", "per_s")
+_METRICS = ("p50_ms", "p99_ms", "per_s", "cpu_ms")
 
 
 def parameters(*, size: int, timeout: int, threads: int) -> str:
@@ -65,14 +66,27 @@ def export_models(folder: str, names) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serving(bases: dict[str, str], *, threads: int, options=()):
-    """Yields a running `tfmeta serve` as a dictionary with its addresses."""
+    """Yields a running `tfmeta serve`; `about` has its addresses."""
     command = [ours(), "-m", "tfmeta", "serve", "--json", "--grpc-port", "0", "--rest-port", "0", "--no-warm-up",
                *options, *(part for name, base in bases.items() for part in ("--model-base", f"{name}={base}"))]
     with LiveSystem("tfmeta serve", command, threads=threads) as system:
         try:
-            yield system.ready().about
+            yield system.ready()
         finally:
             system.terminate()
+
+
+def ask_client(client: LiveSystem, server: LiveSystem, *, protocol: str, **block) -> dict[str, float]:
+    """Measures a block of requests to a server, with the server's processor time."""
+    before = server.cpu_seconds()
+    answer = client.ask(json.dumps({**block, "protocol": protocol, "address": server.about[f"{protocol}_address"]}))
+    return {**answer, "cpu_ms": 1e3 * (server.cpu_seconds() - before) / answer["requests"]}
+
+
+def ask_in_process(limit: LiveSystem, **block) -> dict[str, float]:
+    """Measures a block of calls in the model's own process."""
+    answer = limit.ask(json.dumps(block))
+    return {**answer, "cpu_ms": 1e3 * answer["cpu_s"] / answer["requests"]}
 
 
 def rows_of(pairs: list[tuple[dict, dict]], *, system: str, setting: dict) -> list[dict]:
@@ -84,8 +98,8 @@ def rows_of(pairs: list[tuple[dict, dict]], *, system: str, setting: dict) -> li
         rows.append({"workload": "serving", "system": system, "setting": setting, "metric": metric,
                      "value": round(statistics.median(values), 4),
                      "ratio_to_ours": round(statistics.median(ratios), 4)})
-    above = statistics.median(mine["p50_ms"] - limit["p50_ms"] for mine, limit in pairs)
     if system != "in_process" and setting["concurrency"] == 1:
+        above = statistics.median(mine["p50_ms"] - limit["p50_ms"] for mine, limit in pairs)
         rows.append({"workload": "serving", "system": system, "setting": setting, "metric": "p50_above_in_process_ms",
                      "value": round(above, 4), "ratio_to_ours": None})
     return rows
@@ -106,13 +120,11 @@ def compare(folder: str, *, threads: int, rounds: int, seconds: float, batching:
             for (model, signature), concurrency in itertools.product(WORKLOADS, CONCURRENCY):
                 block = {"model": model, "signature": signature, "seconds": seconds}
                 bar.set_description(f"{signature}, {concurrency} clients")
-                base = limit.ask(json.dumps({
-                    **block, "concurrency": 1 if concurrency == 1 else IN_PROCESS_THREADS}))
+                base = ask_in_process(limit, **block, concurrency=1 if concurrency == 1 else IN_PROCESS_THREADS)
                 found.setdefault(("in_process", model, signature, concurrency, None), []).append((base, base))
                 ways = [("grpc", plain, False), ("grpc", batched, True), ("rest", plain, False)]
                 for protocol, server, merged in ways[:3 if concurrency == 1 else 2]:
-                    answer = client.ask(json.dumps({**block, "concurrency": concurrency, "protocol": protocol,
-                                                    "address": server[f"{protocol}_address"]}))
+                    answer = ask_client(client, server, **block, concurrency=concurrency, protocol=protocol)
                     found.setdefault((f"embedded_{protocol}", model, signature, concurrency, merged), []).append(
                         (answer, base))
                 bar.update(1)
@@ -152,14 +164,15 @@ def sweep(folder: str, *, threads: int, rounds: int, seconds: float, bar) -> lis
         for _ in range(rounds):
             for concurrency in (8, 32):
                 block = {"signature": "adapt_and_score", "concurrency": concurrency, "protocol": "grpc",
-                         "seconds": seconds, "address": server["grpc_address"]}
+                         "seconds": seconds}
                 bar.set_description(f"{concurrency} clients")
-                alone = client.ask(json.dumps({**block, "model": "w1_5"}))
+                alone = ask_client(client, server, **block, model="w1_5")
                 for name in names:
-                    answer = client.ask(json.dumps({**block, "model": name}))
+                    answer = ask_client(client, server, **block, model=name)
                     found.setdefault((name, concurrency), []).append((answer, alone))
                     bar.update(1)
-    return [row | {"workload": "serving_batching", "relative_to": "no batching"}
+    # `ratio_to_ours` is to the same server without batching here.
+    return [row | {"workload": "serving_batching"}
             for (name, concurrency), pairs in found.items()
             for row in rows_of(pairs, system="embedded_grpc", setting={
                 **names[name], "model": "w1_5", "signature": "adapt_and_score", "inner_steps": 5,

@@ -4,9 +4,9 @@
     python -m benchmarks.serving_worker client
 
 Each line of standard input is a JSON object that describes a block of requests; each answer is one, with `p50_ms`,
-`p99_ms`, `per_s`, `requests` and the seconds of processor time that this process took. The client sends prepared bytes
-and does not read what comes back, beyond checking that it is a reply: what a client does with it is not the server's
-cost.
+`p99_ms`, `per_s`, `requests` (all of them) and `cpu_s`, the processor time that this process took. The client sends
+prepared bytes and does not read what comes back, beyond checking that it is a reply: what a client does with it is not
+the server's cost.
 """
 
 import http.client
@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 
 def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: float) -> dict[str, float]:
-    """Calls from several threads, each one after another, for a while; the first tenth does not count.
+    """Calls from several threads, each one after another, for a while; the first tenth does not count in times.
 
     Args:
       call: takes the thread's number and a running number.
@@ -29,6 +29,7 @@ def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: floa
     # The first call to a signature builds its graph.
     call(0, 0)
     found: list[list[float]] = [[] for _ in range(concurrency)]
+    done = [0] * concurrency
     failed: list[BaseException] = []
     begin = time.perf_counter() + 0.05
     counted, end = begin + seconds / 10, begin + seconds
@@ -43,6 +44,7 @@ def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: floa
                 after = time.perf_counter()
                 if now >= counted:
                     mine.append(after - now)
+                done[thread] += 1
                 now, number = after, number + concurrency
         except BaseException as error:
             failed.append(error)
@@ -56,8 +58,10 @@ def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: floa
     if failed:
         raise failed[0]
     times = sorted(t for mine in found for t in mine)
+    if not times:
+        raise RuntimeError(f"no call of {concurrency} threads began and ended within {seconds} s")
     return {"p50_ms": 1e3 * statistics.median(times), "p99_ms": 1e3 * times[int(0.99 * (len(times) - 1))],
-            "per_s": len(times) / (0.9 * seconds), "requests": len(times), "cpu_s": time.process_time() - used}
+            "per_s": len(times) / (0.9 * seconds), "requests": max(1, sum(done)), "cpu_s": time.process_time() - used}
 
 
 def in_process(models: dict[str, str]) -> Callable[[dict], dict]:

@@ -35,7 +35,7 @@ def test_speed_is_judged_against_jax_and_shown_against_the_best(tmp_path):
     assert "2,100" in line and "torch_func 1,050" in line and "2.00" in line and "6,000 (35%)" in line
     assert ">= 2.0 x JAX" in line and line.endswith("yes")
     assert "A processor, 2 threads, TensorFlow 2.21.0, 2026-01-02, commit 0123456789" in table
-    assert missing == ["embedding_scale", "input_speed", "serving_cost", "startup", "scaling"]
+    assert missing == ["embedding_scale", "input_speed", "serving_cost", "serving", "startup", "scaling"]
 
 
 def test_a_missed_goal_is_shown(tmp_path):
@@ -49,6 +49,20 @@ def test_without_peers_nothing_is_claimed(tmp_path):
     write(tmp_path, "train_speed", [r for r in speed(2100.0, 1.0, 1.0) if r["system"] not in ("jax", "torch_func")])
     table, _ = bench_table(tmp_path, markdown=True)
     assert "| 2,100 | - | - | 6,000 (35%) | >= 2.0 x JAX | - |" in table
+
+
+def test_serving_is_judged_against_calls_in_process(tmp_path):
+    def found(metric, value, ratio, concurrency, batching):
+        return {**row("embedded_grpc", metric, value, {
+            "signature": "adapt_and_score", "inner_steps": 5, "concurrency": concurrency, "batching": batching}),
+            "ratio_to_ours": ratio}
+
+    write(tmp_path, "serving", [
+        found("p50_above_in_process_ms", 1.2, None, 1, False), found("per_s", 500.0, 0.5, 32, False),
+        found("per_s", 700.0, 0.7, 32, True), found("per_s", 1.0, 9.0, 8, True)])
+    lines = bench_table(tmp_path)[0].splitlines()[2:6]
+    assert [line.split()[-1] for line in lines] == ["NO", "NO", "yes", "yes"]
+    assert "in-process x 0.50" in lines[1] and "1.40 x" in lines[3]
 
 
 def test_growth_is_measured_by_slope_and_by_distance_from_a_line():

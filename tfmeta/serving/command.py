@@ -119,6 +119,16 @@ def make_server(args: argparse.Namespace):
         token=BearerToken.read(args.token_file) if args.token_file else None, insecure=args.insecure)
 
 
+def _spare_the_collector() -> None:
+    """Keeps what the imports left out of garbage collection: looking through it holds all requests up for 0.2 s."""
+    import gc
+
+    import tensorflow_serving.apis.prediction_service_pb2_grpc  # noqa: F401 - with TensorFlow
+
+    gc.collect()
+    gc.freeze()
+
+
 def run(args: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("tfmeta.serving").setLevel(logging.INFO)
@@ -133,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    _spare_the_collector()
     server.start()
     if getattr(args, "json", False):
         print(json.dumps({"grpc_address": server.grpc_address, "rest_address": server.rest_address or None,
