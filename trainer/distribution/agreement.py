@@ -45,9 +45,12 @@ def require_divisible(distribution: Distribution, meta_batch_size: int) -> None:
     if meta_batch_size % replicas:
         lower = meta_batch_size // replicas * replicas
         near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
-        raise RunError(f"'sampler.meta_batch_size' requires a multiple of the number of replicas ({replicas}: "
-                       f"{distribution.num_workers} workers), received {meta_batch_size}. It is the number of tasks on "
-                       f"all of them together; take {near}.")
+        workers = distribution.num_workers
+        where = f"on {workers} workers" if workers > 1 else "on this machine"
+        instead = "" if workers > 1 else ", or use one device with 'distribution: none'"
+        raise RunError(f"'sampler.meta_batch_size' requires a multiple of the number of replicas ({replicas} {where}), "
+                       f"received {meta_batch_size}. It is the number of tasks on all of them together; take "
+                       f"{near}{instead}.")
 
 
 def create_run(distribution: Distribution, path: str, *, data_path: str, resume: bool, config: TrainConfig,
