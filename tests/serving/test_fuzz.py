@@ -49,7 +49,7 @@ class Neighbour:
         try:
             while not self._stop.is_set():
                 self.ask()
-                self._stop.wait(0.002)
+                self._stop.wait(0.01)
         except BaseException as error:
             self.failure = error
 
@@ -214,6 +214,7 @@ def test_no_request_makes_the_server_fail(server, fuzz):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("fuzz", [fuzz_grpc, fuzz_rest])
 def test_no_request_of_many_makes_the_server_fail_or_grow(server, fuzz):
     fuzz(server, FAST)

@@ -36,7 +36,7 @@ def test_answers_are_as_described(case, url):
 
 @pytest.mark.slow
 @schema.parametrize()
-@hypothesis.settings(max_examples=400, deadline=None)
+@hypothesis.settings(max_examples=150, deadline=None)
 def test_many_answers_are_as_described(case, url):
     check(case, url)
 

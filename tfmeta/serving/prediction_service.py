@@ -15,7 +15,8 @@ from tfmeta.serving.servable import Servable
 from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
 
 _LOG = logging.getLogger("tfmeta.serving")
-# A message travels in a header, whose size is bounded; what a client sent may be quoted in it.
+# Bytes. A message travels in a header of 8 KiB at most, where other characters than ASCII take three times as much, and
+# what a client sent may be quoted in it.
 _MAX_MESSAGE = 2000
 
 
@@ -108,8 +109,9 @@ def lease_servable(manager: ModelManager, request) -> Lease:
 
 
 def _abort(context, code: str, message: str) -> None:
-    if len(message) > _MAX_MESSAGE:
-        message = f"{message[:_MAX_MESSAGE]}... ({len(message)} characters)"
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) > _MAX_MESSAGE:
+        message = f"{encoded[:_MAX_MESSAGE].decode('utf-8', 'ignore')}... ({len(encoded)} bytes)"
     context.abort(getattr(grpc.StatusCode, code), message)
 
 
