@@ -85,7 +85,7 @@ def test_help_says_what_it_is_for(capsys):
     assert "numeric version directories" in capsys.readouterr().err
 
 
-def test_a_second_signal_does_not_wait(monkeypatch, capfd):
+def test_a_second_signal_does_not_wait(monkeypatch, capfd, tmp_path):
     class Exit(BaseException):
         pass
 
@@ -97,16 +97,17 @@ def test_a_second_signal_does_not_wait(monkeypatch, capfd):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)
 
-    monkeypatch.setattr(EmbeddedServer, "start", lambda self: self)
+    monkeypatch.setattr(command, "_spare_the_collector", lambda: None)
+    monkeypatch.setattr(EmbeddedServer, "start", lambda self: timer.start())
     monkeypatch.setattr(EmbeddedServer, "stop", stop)
     monkeypatch.setattr(os, "_exit", leave)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     level = logging.getLogger("tfmeta.serving").level
+    (tmp_path / "1").mkdir()
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
     try:
-        timer.start()
         with pytest.raises(Exit) as caught:
-            command.run(parse("--model-base", "a=/a"))
+            command.run(parse("--model-base", f"a={tmp_path}"))
     finally:
         timer.join()
         logging.getLogger("tfmeta.serving").setLevel(level)

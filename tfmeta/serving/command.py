@@ -133,6 +133,11 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("tfmeta.serving").setLevel(logging.INFO)
     server = make_server(args)
+    if args.model_base:
+        from tfmeta.serving.model_manager import check_models
+
+        # A wrong path is told before the seconds that TensorFlow takes.
+        check_models(parse_model_bases(args.model_base))
     stop = threading.Event()
 
     def on_signal(*_):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import gc
 import logging
 import threading
 import time
@@ -58,7 +59,7 @@ class ModelManager:
         self._change = threading.Lock()
         self._poll_seconds, self._stopping = poll_seconds, threading.Event()
         self._poller: threading.Thread | None = None
-        self._models = {config.name: self._managed(config) for config in _checked(models)}
+        self._models = {config.name: self._managed(config) for config in check_models(models)}
         self._labels: dict[str, Mapping[str, int]] = {}
         self._unloader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="unload")
 
@@ -215,7 +216,7 @@ class ModelManager:
         # Not in the thread of a request: freeing a large session takes a while.
         # Refused when the server is closing; `close` then finishes the rest.
         with contextlib.suppress(RuntimeError):
-            self._unloader.submit(entry.finish)
+            self._unloader.submit(_unload, entry)
 
     def _check_labels(self, configs: Iterable[ModelConfig]) -> dict[str, Mapping[str, int]]:
         for config in configs:
@@ -231,7 +232,8 @@ class ModelManager:
         return {config.name: dict(config.labels) for config in configs}
 
 
-def _checked(models: Mapping[str, str] | Iterable[ModelConfig]) -> list[ModelConfig]:
+def check_models(models: Mapping[str, str] | Iterable[ModelConfig]) -> list[ModelConfig]:
+    """Returns the configurations; ServingError as `ModelManager`, without loading anything."""
     if isinstance(models, Mapping):
         models = [ModelConfig(name=name, base_path=base) for name, base in models.items()]
     configs = list(models)
@@ -267,6 +269,12 @@ def _report_unavailable(models: list[ManagedModel]) -> None:
             parts.append(f"{{{failed[0] if failed else f'{{name: {model.name}}}'}}}, ")
     if parts:
         raise RequestError("UNKNOWN", f"{len(parts)} model(s) did not become available: {{{''.join(parts)}}}")
+
+
+def _unload(entry: ManagedVersion) -> None:
+    entry.finish()
+    # A graph is a web of cycles; left to the collector's own time, each swap would leave a larger heap behind.
+    gc.collect()
 
 
 def _load_servable(name: str, version: int, path: str):
