@@ -109,6 +109,9 @@ class Servable:
                 return made(*values)
             except tf.errors.OpError as error:
                 raise RequestError(_CODES.get(error.error_code, "UNKNOWN"), error.message) from None
+            except UnicodeDecodeError as error:
+                # The op quotes bytes of the request that are no text, which TensorFlow's Python cannot pass on.
+                raise RequestError("INVALID_ARGUMENT", error.object.decode("utf-8", "replace")) from None
         return run
 
     def close(self) -> None:
