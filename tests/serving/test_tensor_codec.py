@@ -89,3 +89,11 @@ def test_objects_that_are_no_strings_are_refused():
         tensor_codec.encode(np.array(["a", 3], object), wire.TensorProto())
     with pytest.raises(ValueError, match="complex"):
         tensor_codec.encode(np.array([1j]), wire.TensorProto())
+
+
+def test_values_beyond_a_narrow_type_wrap():
+    for dtype, field, value, expected in ((19, "half_val", 0x10000 + 0x3C00, 1.0), (4, "int_val", 256 + 7, 7),
+                                          (6, "int_val", 128, -128), (17, "int_val", -1, 65535)):
+        proto = wire.TensorProto(dtype=dtype)
+        getattr(proto, field).append(value)
+        assert tensor_codec.decode(proto) == expected

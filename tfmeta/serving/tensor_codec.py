@@ -61,7 +61,7 @@ def decode(proto) -> np.ndarray:
     else:
         filled = min(count, len(values))
         if field == "half_val":
-            known = np.array(values[:filled], np.uint16).view(np.float16)
+            known = np.array(values[:filled], np.int64).astype(np.uint16).view(np.float16)
         else:
             # A value beyond its narrow type wraps, as TensorFlow's cast does.
             known = np.array(values[:filled], np.int64 if field == "int_val" else dtype).astype(dtype)
