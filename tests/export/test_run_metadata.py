@@ -9,7 +9,10 @@ from export_cases import make_items, make_recommender
 def test_run_and_evaluation_lie_beside_the_graph(tmp_path):
     from export.exporter import export_model
 
-    run = {"run": {"hash": "abc"}, "training_config": {"epochs": 3}, "metrics": {"rows": [{"metric": "auc"}]}}
+    rows = [{"state": "warm", "model": "maml", "role": "learner", "k": k, "metric": "auc", "value": value}
+            for k, value in ((0, 0.625), ("all", 0.75))]
+    run = {"run": {"hash": "abc"}, "training_config": {"epochs": 3}, "metrics": {"rows": rows},
+           "data": {"dataset": "toys"}}
     path = export_model(make_recommender(), items=make_items(), model_base=str(tmp_path / "m"), run=run, check=False)
     extras = os.path.join(path, "assets.extra")
     with open(os.path.join(extras, "export.json"), encoding="utf-8") as file:
@@ -19,4 +22,6 @@ def test_run_and_evaluation_lie_beside_the_graph(tmp_path):
     with open(os.path.join(extras, "evaluation.json"), encoding="utf-8") as file:
         assert json.load(file) == run["metrics"]
     with open(os.path.join(extras, "MODEL_CARD.md"), encoding="utf-8") as file:
-        assert "evaluation.json" in file.read()
+        text = file.read()
+    assert "evaluation.json" in text and "| warm | AUC |" in text and "**0.750**" in text and "`toys`" in text
+    assert "data" not in described
