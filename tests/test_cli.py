@@ -157,8 +157,8 @@ def test_every_command_has_help_with_an_example(name, capsys):
 
 
 def example_lines(text: str) -> list[list[str]]:
-    """Command lines of an indented or fenced example; what follows two spaces is a remark."""
-    lines = [re.split(r"\s{2,}|\s>|\s#", line.strip())[0] for line in text.splitlines()
+    """Command lines of an indented or fenced example; what follows two spaces is a remark, and a backslash goes on."""
+    lines = [re.split(r"\s{2,}|\s>|\s#", line.strip())[0] for line in re.sub(r"\\\n\s*", "", text).splitlines()
              if re.match(r"\s*(\.venv/bin/)?tfmeta [a-z]", line)]
     return [shlex.split(line)[1:] for line in lines]
 
