@@ -1,5 +1,6 @@
 """Versions, states, leases and labels, with servables that only remember what happened to them."""
 
+import gc
 import logging
 import os
 import threading
@@ -46,7 +47,9 @@ def put(base, version, content="good"):
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(tmp_path, monkeypatch):
+    # What is collected here is all that the other tests of the process have left.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
     managers = []
 
     def build(configs=None, **options):

@@ -156,4 +156,4 @@ def test_ten_minutes(tmp_path, repository, write_version, batching):
     report = swap_under_load(tmp_path, repository, write_version, seconds=seconds, every=20.0, pause=0.0,
                              options=options if batching else ())
     assert report["swaps"] >= seconds // 20
-    check_usage(report["used"], megabytes=32, threads=8)
+    check_usage(report["used"], megabytes=16, threads=8)

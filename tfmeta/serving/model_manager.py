@@ -216,7 +216,13 @@ class ModelManager:
         # Not in the thread of a request: freeing a large session takes a while.
         # Refused when the server is closing; `close` then finishes the rest.
         with contextlib.suppress(RuntimeError):
-            self._unloader.submit(_unload, entry)
+            self._unloader.submit(self._unload, entry)
+
+    def _unload(self, entry: ManagedVersion) -> None:
+        entry.finish()
+        if not self._stopping.is_set():
+            # A graph is a web of cycles; left to the collector's own time, each swap leaves a larger heap behind.
+            gc.collect()
 
     def _check_labels(self, configs: Iterable[ModelConfig]) -> dict[str, Mapping[str, int]]:
         for config in configs:
@@ -269,12 +275,6 @@ def _report_unavailable(models: list[ManagedModel]) -> None:
             parts.append(f"{{{failed[0] if failed else f'{{name: {model.name}}}'}}}, ")
     if parts:
         raise RequestError("UNKNOWN", f"{len(parts)} model(s) did not become available: {{{''.join(parts)}}}")
-
-
-def _unload(entry: ManagedVersion) -> None:
-    entry.finish()
-    # A graph is a web of cycles; left to the collector's own time, each swap would leave a larger heap behind.
-    gc.collect()
 
 
 def _load_servable(name: str, version: int, path: str):
