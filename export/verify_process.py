@@ -284,7 +284,8 @@ def same_lists(expected: dict, received: dict, tolerance: float) -> bool:
         last = scores[np.isfinite(scores)][-1:]
         for place in np.flatnonzero(ids != other):
             near = scores[places[other[place]]] if other[place] in places else last[0] if last.size else np.nan
-            if not abs(near - scores[place]) <= tolerance * (1.0 + abs(scores[place])):
+            allowed = tolerance * (1.0 + abs(scores[place]))
+            if not np.isfinite(scores[place]) or not abs(near - scores[place]) <= allowed:
                 return False
         if len(set(other[:len(places)].tolist())) != len(places):
             return False

@@ -7,7 +7,9 @@ from list_cases import LISTS, WITHOUT_INDEX, concrete, eager, make, make_context
 
 from export.signatures import adapt_and_recommend, recommend
 
-CASES = pytest.mark.parametrize("name", LISTS)
+SLOW = ("maml-cosine", "ridge-click", "bayesian", "meta_emb", "joint", "maml-all", "ordinal-embedding")
+CASES = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+                                         for name in LISTS])
 ITEM = "movie_id"
 
 
