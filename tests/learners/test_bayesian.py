@@ -21,7 +21,8 @@ def build(unit="rating", spec=None, **options):
 def tasks(recommender, batch):
     """Encoded support and query of a batch."""
     inputs = encode(recommender, batch)
-    support = recommender._support(inputs["user"], inputs["support_item"], batch.support_label, batch.support_length)
+    support = recommender.make_support(inputs["user"], inputs["support_item"], batch.support_label,
+                                       batch.support_length)
     return support, Query(user=inputs["user"], item=inputs["query_item"])
 
 
