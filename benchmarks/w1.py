@@ -132,7 +132,7 @@ def initial_values(recommender) -> dict[str, np.ndarray]:
     return values
 
 
-def outer_step(w1: W1, recommender, *, dense: bool = False, xla: bool = False):
+def outer_step(w1: W1, recommender, *, dense: bool = False, xla: bool = False, strategy=None):
     """Returns the training loop's outer step on W1's users and items.
 
     Args:
@@ -140,30 +140,39 @@ def outer_step(w1: W1, recommender, *, dense: bool = False, xla: bool = False):
       recommender: of `build`.
       dense: Adam on whole tables, to compare losses with systems that have nothing else.
       xla: as `TrainConfig.xla`.
+      strategy: the `tf.distribute.Strategy` under whose scope the recommender was built; the step then shares out its
+        meta-batch over the replicas.
     """
     import keras
     import tensorflow as tf
 
     from tfmeta.data.feature_tables import FeatureTables
     from trainer.config import OptimizerConfig
+    from trainer.distribution.distributed_outer_step import DistributedOuterStep
     from trainer.optimizer import LearningRate, build_optimizer
     from trainer.outer_step import OuterStep
 
     config = OptimizerConfig(name="adam", learning_rate=OUTER_RATE, clip_norm=None)
+    schedule, variables = LearningRate(config, total_steps=1_000_000), recommender.trainable_variables
     if dense:
         optimizer = keras.optimizers.Adam(learning_rate=OUTER_RATE)
-        optimizer.build(recommender.trainable_variables)
+        optimizer.build(variables)
+    elif strategy is not None:
+        with strategy.scope():
+            optimizer = build_optimizer(config, schedule=schedule, variables=variables, exempt=[], summed=True)
     else:
-        optimizer = build_optimizer(config, schedule=LearningRate(config, total_steps=1_000_000),
-                                    variables=recommender.trainable_variables, exempt=[])
+        optimizer = build_optimizer(config, schedule=schedule, variables=variables, exempt=[])
     users = {f"user_{i}": tf.constant(column) for i, column in enumerate(w1.user_features().T)}
     # The last row is the content-free item: every feature missing.
     items = {f"item_{i}": tf.constant(np.append(column, np.int32(0)))
              for i, column in enumerate(w1.item_features().T)}
     items["item_id"] = tf.zeros([NUM_ITEMS + 1], tf.int32)
     tables = FeatureTables(users=users, items=items, num_users=NUM_USERS, num_items=NUM_ITEMS)
-    return OuterStep(recommender, optimizer=optimizer, tables=tables, clip_norm=config.clip_norm, dropout=0.0,
-                     seed=w1.seed, support_width=w1.support if xla else None)
+    options = {"optimizer": optimizer, "tables": tables, "clip_norm": config.clip_norm, "dropout": 0.0,
+               "seed": w1.seed, "support_width": w1.support if xla else None}
+    if strategy is not None:
+        return DistributedOuterStep(recommender, strategy=strategy, **options)
+    return OuterStep(recommender, **options)
 
 
 def batches(w1: W1) -> list[Any]:
