@@ -1,0 +1,1 @@
+"""Batch scoring: the signatures of an exported model over files of any size, as an Apache Beam pipeline."""
