@@ -199,6 +199,10 @@ class BatchJob:
                       filesystem.open_file(target, "wb") as writer):
                     while data := reader.read(8 << 20):
                         writer.write(data)
+        parts = self._config.parts_directory
+        for name in filesystem.listdir(parts) if filesystem.is_dir(parts) else []:
+            if name.startswith(".part-"):  # Of a worker that was killed.
+                filesystem.remove_tree(filesystem.join(parts, name))
         write_record(filesystem.join(where, SUMMARY), summary)
         if summary["complete"] and self._config.output_format != "bigquery":
             filesystem.remove_tree(work)
