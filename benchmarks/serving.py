@@ -116,6 +116,12 @@ def compare(folder: str, *, threads: int, rounds: int, seconds: float, batching:
           serving(bases, threads=threads) as plain,
           serving(bases, threads=threads, options=("--batching-parameters-file", batching)) as batched):
         limit.ready(), client.ready()
+        # The first call to a signature builds its graph, in each process.
+        for model, signature in WORKLOADS:
+            block = {"model": model, "signature": signature, "seconds": 0.2, "concurrency": 1}
+            ask_in_process(limit, **block)
+            for server in (plain, batched):
+                ask_client(client, server, **block, protocol="grpc")
         for _ in range(rounds):
             for (model, signature), concurrency in itertools.product(WORKLOADS, CONCURRENCY):
                 block = {"model": model, "signature": signature, "seconds": seconds}
@@ -161,6 +167,9 @@ def sweep(folder: str, *, threads: int, rounds: int, seconds: float, bar) -> lis
           serving({**bases, "w1_5": base}, threads=threads,
                   options=("--per-model-batching", "--threads", "64")) as server):
         client.ready()
+        for name in ("w1_5", *names):
+            ask_client(client, server, model=name, signature="adapt_and_score", seconds=0.2, concurrency=1,
+                       protocol="grpc")
         for _ in range(rounds):
             for concurrency in (8, 32):
                 block = {"signature": "adapt_and_score", "concurrency": concurrency, "protocol": "grpc",
