@@ -14,6 +14,7 @@ from export.compatibility import require_compatible
 from export.golden_requests import GoldenRequests
 from export.influence.influence import Influence
 from export.interface import Interface
+from export.items import item_titles
 from export.items.catalogue_items import CatalogueItems, catalogue_ids
 from export.items.request_items import RequestItems
 from export.retrieval import embeddings
@@ -193,6 +194,8 @@ def _write(directory: str, recommender: Recommender, *, items: pd.DataFrame, ite
     if evaluation:
         filesystem.write_text(os.path.join(extras, "evaluation.json"), json.dumps(evaluation))
     filesystem.write_text(os.path.join(extras, "feature_spec.json"), spec.to_json())
+    if by_id:
+        item_titles.write_titles(os.path.join(extras, item_titles.FILE), items, feature_spec=spec)
     filesystem.write_text(os.path.join(extras, "export.json"), documents["export"])
     card = model_card.build_card(described, feature_spec=spec, evaluation=evaluation, data=data)
     filesystem.write_text(os.path.join(extras, model_card.FILE), json.dumps(card, indent=2, allow_nan=False))

@@ -11,7 +11,7 @@ import pytest
 
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
 from tfmeta.serving.model_manager import ModelManager
-from tfmeta.serving.rest_api import RestReply
+from tfmeta.serving.rest_reply import RestReply
 from tfmeta.serving.rest_service import RestService
 from tfmeta.serving.server_metrics import ServerMetrics
 

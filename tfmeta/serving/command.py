@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                                      "(default 8500)")
     network.add_argument("--rest-port", type=int, metavar="PORT",
                          help="port of the REST API; 0 picks a free one (default: no REST API)")
+    network.add_argument("--no-page", action="store_true",
+                         help="leave out the page at / of the REST port, on which people can try a model")
     network.add_argument("--host", default="127.0.0.1",
                          help="address to bind (default 127.0.0.1: this machine only); others require TLS and a token")
     network.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), for gRPC and REST")
@@ -116,7 +118,8 @@ def make_server(args: argparse.Namespace):
         batching=BatchingParameters.read(args.batching_parameters_file) if args.batching_parameters_file else None,
         per_model_batching=args.per_model_batching, warm_up=not args.no_warm_up,
         allow_unavailable_labels=args.allow_version_labels_for_unavailable_models, tls=tls,
-        token=BearerToken.read(args.token_file) if args.token_file else None, insecure=args.insecure)
+        token=BearerToken.read(args.token_file) if args.token_file else None, insecure=args.insecure,
+        page=not args.no_page)
 
 
 def _spare_the_collector() -> None:
@@ -158,7 +161,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"Serving '{name}' version {version}", flush=True)
         print(f"gRPC on {server.grpc_address} (for development, tests and small deployments)", flush=True)
         if server.rest_address:
-            print(f"REST on http{'s' if args.tls_cert else ''}://{server.rest_address}/v1/models/", flush=True)
+            address = f"http{'s' if args.tls_cert else ''}://{server.rest_address}/"
+            print(f"REST on {address}v1/models/", flush=True)
+            if not args.no_page:
+                print(f"Page on {address}", flush=True)
     stop.wait()
     print("Stopping: finishing requests in flight.", file=sys.stderr, flush=True)
     server.stop(grace=args.grace_seconds)

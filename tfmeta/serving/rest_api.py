@@ -1,8 +1,6 @@
 """What the REST port answers, apart from HTTP itself."""
 
 import contextlib
-import dataclasses
-import json
 import logging
 import re
 import threading
@@ -17,12 +15,14 @@ from tfmeta.serving import openapi
 from tfmeta.serving.model_manager import STATE_NAMES, ModelManager
 from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.rest_codec import parse_body, read_request, signature_name, write_reply
+from tfmeta.serving.rest_reply import RestReply
 from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 HEALTH_PATH = "/healthz"
 OPENAPI_PATH = "/openapi.json"
-JSON = "application/json"
+# Below it pages run models, so their requests count among those that run at the same time.
+PAGES_PREFIX = "/page/"
 
 _MODEL = r"(?:/(?P<name>[^/:]+))?(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PREDICT = re.compile(rf"(?i:/v1/models){_MODEL}:(?i:predict)")
@@ -32,25 +32,6 @@ _STATUS = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 
            "RESOURCE_EXHAUSTED": 429, "CANCELLED": 499, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503,
            "DEADLINE_EXCEEDED": 504}
 _LOG = logging.getLogger("tfmeta.serving")
-
-
-@dataclasses.dataclass(frozen=True)
-class RestReply:
-    """A reply: HTTP status, body and its type."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON
-
-    @classmethod
-    def of(cls, content, *, status: int = 200) -> "RestReply":
-        """Returns a reply whose body is JSON."""
-        return cls(status, json.dumps(content).encode("utf-8"))
-
-    @classmethod
-    def error(cls, message: str, *, status: int) -> "RestReply":
-        """Returns the JSON object of an error."""
-        return cls.of({"error": message}, status=status)
 
 
 class RestApi:
@@ -103,10 +84,15 @@ class RestApi:
                 return RestReply(200, self._metrics.page(), self._metrics.content_type)
             if path == OPENAPI_PATH:
                 return RestReply.of(openapi.document())
-        if self._pages is not None and (reply := self._pages(method, path, body)) is not None:
+        if self._pages is not None and (reply := self._ask_pages(method, path, body)) is not None:
             return reply
         malformed = f"Malformed request: {method} {path}"
         return RestReply.error(malformed, status=400 if path.lower().startswith("/v1/") else 404)
+
+    def _ask_pages(self, method: str, path: str, body: bytes) -> RestReply | None:
+        with (self._slot(time.monotonic() + self._timeout) if path.startswith(PAGES_PREFIX)
+              else contextlib.nullcontext()):
+            return self._pages(method, path, body)
 
     def _predict(self, target: dict, body: bytes) -> RestReply:
         begun = time.perf_counter()

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from tfmeta.errors import ServingError
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
 from tfmeta.serving.model_manager import ModelManager
-from tfmeta.serving.rest_api import HEALTH_PATH, RestApi, RestReply
+from tfmeta.serving.rest_api import HEALTH_PATH, RestApi
+from tfmeta.serving.rest_reply import RestReply
 from tfmeta.serving.server_metrics import ServerMetrics
 
 # Seconds without a byte after which a connection is given up.
@@ -32,8 +33,9 @@ class RestService:
       threads, max_queued, metrics, pages: as `RestApi`.
       max_body_bytes: largest request body.
       max_connections: open at the same time; further ones are told so and closed.
-      token: what callers must send, except for `/healthz`; None asks for none.
+      token: what callers must send, except for `/healthz` and `open_paths`; None asks for none.
       ssl_context: of TLS; None speaks plain HTTP.
+      open_paths: further paths whose GET needs no token; a browser sends none before its page can ask for one.
 
     Attributes:
       address: `host:port`.
@@ -45,11 +47,13 @@ class RestService:
     def __init__(self, manager: ModelManager, *, host: str, port: int, threads: int, max_body_bytes: int,
                  max_queued: int = 256, max_connections: int = 512, metrics: ServerMetrics | None = None,
                  token: BearerToken | None = None, ssl_context: ssl.SSLContext | None = None,
-                 pages: Callable[[str, str, bytes], RestReply | None] | None = None):
+                 pages: Callable[[str, str, bytes], RestReply | None] | None = None,
+                 open_paths: tuple[str, ...] = ()):
         api = RestApi(manager, threads=threads, max_queued=max_queued, metrics=metrics, pages=pages)
         try:
             self._server = _Server((host, port), api, max_body_bytes=max_body_bytes, token=token,
-                                   max_connections=max_connections, ssl_context=ssl_context)
+                                   max_connections=max_connections, ssl_context=ssl_context,
+                                   open_paths=(HEALTH_PATH, *open_paths))
         except OSError as error:
             raise ServingError(f"Port {port} of {host} cannot be opened: {error.strerror}. Choose another one, or "
                                "0 for any free port.") from None
@@ -72,7 +76,8 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address, api: RestApi, *, max_body_bytes: int, max_connections: int,
-                 token: BearerToken | None, ssl_context: ssl.SSLContext | None):
+                 token: BearerToken | None, ssl_context: ssl.SSLContext | None, open_paths: tuple[str, ...]):
+        self.open_paths = open_paths
         self.api, self.max_body_bytes, self.token, self._ssl = api, max_body_bytes, token, ssl_context
         self.stopping = False
         self._free = threading.Semaphore(max_connections)
@@ -181,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _request(self):
         token = self.server.token
         if token is not None and not token.accepts(self.headers.get("Authorization")) and not (
-                self.command in ("GET", "HEAD") and self.path.split("?", 1)[0] == HEALTH_PATH):
+                self.command in ("GET", "HEAD") and self.path.split("?", 1)[0] in self.server.open_paths):
             self._refuse(401, "The request requires the header 'Authorization: Bearer TOKEN'")
             return
         size = self._body_size()
@@ -241,6 +246,7 @@ def _head(reply: RestReply, *, closes: bool) -> bytes:
     except ValueError:
         phrase = "Error"
     challenge = "WWW-Authenticate: Bearer\r\n" if reply.status == 401 else ""
+    further = "".join(f"{name}: {value}\r\n" for name, value in reply.headers)
     return (f"HTTP/1.1 {reply.status} {phrase}\r\nContent-Type: {reply.content_type}\r\n"
-            f"Content-Length: {len(reply.body)}\r\nDate: {email.utils.formatdate(usegmt=True)}\r\n{challenge}"
+            f"Content-Length: {len(reply.body)}\r\nDate: {email.utils.formatdate(usegmt=True)}\r\n{challenge}{further}"
             f"Connection: {'close' if closes else 'keep-alive'}\r\n\r\n").encode("latin-1", "replace")

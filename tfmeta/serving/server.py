@@ -52,6 +52,7 @@ class EmbeddedServer:
       tls: certificate and key; None speaks plain text.
       token: what callers must send as `Authorization: Bearer TOKEN`; None asks for none.
       insecure: bind a host that others reach without TLS or without a token.
+      page: answer `/` on the REST port with the page.
 
     Raises:
       ServingError: if an option is out of range, a model does not load, a file of TLS is wrong, or the port is taken.
@@ -63,7 +64,8 @@ class EmbeddedServer:
                  max_queued_requests: int = QUEUE, max_message_bytes: int = 64 << 20, tensor_content: bool = False,
                  poll_seconds: float = 1.0, batching: "BatchingParameters | None" = None,
                  per_model_batching: bool = False, warm_up: bool = True, allow_unavailable_labels: bool = False,
-                 tls: TlsFiles | None = None, token: BearerToken | None = None, insecure: bool = False):
+                 tls: TlsFiles | None = None, token: BearerToken | None = None, insecure: bool = False,
+                 page: bool = True):
         for port in (grpc_port, 0 if rest_port is None else rest_port):
             if not 0 <= port <= 65535:
                 raise ServingError(f"A port requires a number from 0 to 65535, received {port}.")
@@ -85,7 +87,7 @@ class EmbeddedServer:
         self._tensor_content = tensor_content
         self._batching, self._per_model_batching, self._warm_up = batching, per_model_batching, warm_up
         self._poll_seconds, self._allow_unavailable_labels = poll_seconds, allow_unavailable_labels
-        self._tls, self._token = tls, token
+        self._tls, self._token, self._page = tls, token, page
         self._server = self._manager = self._rest = self._metrics = self._follower = None
         self.grpc_address = self.rest_address = ""
 
@@ -202,11 +204,13 @@ class EmbeddedServer:
         return server, port
 
     def _make_rest(self, manager, ssl_context):
+        from tfmeta.serving.page.page import PATH, Page
         from tfmeta.serving.rest_service import RestService
 
         return RestService(manager, host=self._host, port=self._rest_port, threads=self._threads,
                            max_queued=self._queue, max_body_bytes=self._max_message_bytes, metrics=self._metrics,
-                           token=self._token, ssl_context=ssl_context)
+                           token=self._token, ssl_context=ssl_context,
+                           pages=Page(manager) if self._page else None, open_paths=(PATH,) if self._page else ())
 
 
 def _bracketed(host: str) -> str:
