@@ -1,5 +1,7 @@
 """The bounded combination of interactions, against plain pandas."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -39,7 +41,7 @@ def test_any_cut_and_order_give_the_same_last_rows(rows, bound, cuts, seed):
     table = make_table(rows)
     shuffled = table.take(pa.array(np.random.default_rng(seed).permutation(len(rows)), pa.int64()))
     ends = [0, *sorted(min(c, len(rows)) for c in cuts), len(rows)]
-    pieces = [shuffled.slice(a, b - a) for a, b in zip(ends, ends[1:], strict=False)]
+    pieces = [shuffled.slice(a, b - a) for a, b in itertools.pairwise(ends)]
     combine = LatestRows(bound, SCHEMA)
     half = len(pieces) // 2
     accumulators = []
@@ -51,7 +53,7 @@ def test_any_cut_and_order_give_the_same_last_rows(rows, bound, cuts, seed):
     found = combine.extract_output(combine.merge_accumulators(accumulators[::-1]))
     assert by_user(found) == plain(table, bound)
     users = found["user"].to_pylist()
-    assert len(set(users)) == 1 + sum(a != b for a, b in zip(users, users[1:], strict=False)) if users else True
+    assert len(set(users)) == 1 + sum(a != b for a, b in itertools.pairwise(users)) if users else True
 
 
 @settings(deadline=None, max_examples=40)

@@ -86,8 +86,8 @@ def _chunk(path: str, block: list[bytes], first: int, wanted: list[str], kinds: 
     rows, malformed = np.arange(first, first + len(block)), ()
     try:
         parsed = tf.io.parse_example(block, spec) if block else {}
-    except tf.errors.InvalidArgumentError:
-        # One of them is not like the others: find out which.
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+        # One of them is not like the others, and the message may quote its bytes: find out which.
         bad = np.array([_misfit(record, wanted, kinds) for record in block], bool)
         malformed = tuple((int(rows[i]), "bad_record", to_json({"bytes": block[i][:200].hex()}))
                           for i in np.flatnonzero(bad))
