@@ -86,10 +86,6 @@ class ItemTitles:
         rows = pc.index_in(pa.array(ids, pa.string()), value_set=self._ids)
         return [title or None for title in self._titles.take(rows).to_pylist()]
 
-    def known(self, ids: list[str]) -> list[bool]:
-        """Whether each id is among the items."""
-        return pc.is_in(pa.array(ids, pa.string()), value_set=self._ids).to_pylist()
-
     def sample(self, count: int) -> list[str]:
         """Returns all ids, or `count` of them: the same ones every time."""
         if len(self) <= count:
