@@ -1,0 +1,1 @@
+"""Pipelines: from raw interactions to a gated, exported model on engines that others operate."""
