@@ -8,6 +8,10 @@ the job runs as a process of its own on `--threads` processors. `share_of_bare` 
 called in a loop on as many threads, on tensors that are ready: those that the job makes of its first users, in the same
 batches. What the job does besides (reading, cleaning, grouping, padding, writing) is the difference.
 
+Rows with `users: line` come of a straight line through the sizes: `..._start` is what a job of no users takes (imports,
+the model, Beam), `..._us_per_user` what each user adds, `..._off_line` how far the sizes are off the line. The shares
+per further user compare only that, by the clock and by processor time, which other work on the machine does not change.
+
 `peak_rss_gib` is the most memory the job's process had; `cost_per_million_users` its processor time at `--price` a core
 and hour. Rows are written after each size and kept from earlier runs of other sizes; with `--work`, an interrupted job
 goes on where it was (its figures then count only the rest, and say `resumed`).
@@ -113,22 +117,23 @@ def job_config(model: str, folder: str, out: str, make, **settings):
     return make(model=model, out=out, overwrite=True, **inputs, **settings)
 
 
-def bare_users_per_second(call, calls: list, *, users: int, threads: int, seconds: float) -> float:
-    """Calls the signature in a loop on some threads for a while."""
+def bare_loop(call, calls: list, *, users: int, threads: int, seconds: float) -> tuple[float, float]:
+    """Calls the signature in a loop on some threads for a while; (users a second, processor seconds a user)."""
     turn = itertools.cycle(calls)
     call.run(calls[0])
-    done = 0
 
     def loop(_):
         count, begin = 0, time.perf_counter()
         while time.perf_counter() - begin < seconds:
             call.run(next(turn))
             count += 1
-        return count / (time.perf_counter() - begin)
+        return count, time.perf_counter() - begin
 
+    used = time.process_time()
     with ThreadPoolExecutor(threads) as pool:
-        done = sum(pool.map(loop, range(threads)))
-    return done * users / len(calls)
+        done = list(pool.map(loop, range(threads)))
+    each = users / len(calls)
+    return sum(n / s for n, s in done) * each, (time.process_time() - used) / (sum(n for n, _ in done) * each)
 
 
 def run_job(model: str, folder: str, out: str, *, threads: int) -> dict:
@@ -149,6 +154,32 @@ def run_job(model: str, folder: str, out: str, *, threads: int) -> dict:
     # The job is one process: threads share the model, and its memory is all there is.
     return {**summary, "rss_gib": usage.ru_maxrss / 2**20, "cpu_seconds": usage.ru_utime + usage.ru_stime,
             "wall_seconds": time.perf_counter() - begin}
+
+
+def with_marginal(rows: list[dict], *, threads: int) -> list[dict]:
+    """Adds what one user more costs, from a straight line through the sizes, and how far they are off it."""
+    import numpy as np
+
+    rows = [r for r in rows if not (r["setting"]["users"] == "line" and r["setting"]["threads"] == threads)]
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row["setting"]["threads"] == threads and not row["setting"].get("resumed"):
+            found.setdefault(row["metric"], {})[row["setting"]["users"]] = row["value"]
+    sizes = sorted(found.get("cpu_seconds", {}))
+    if len(sizes) < 2:
+        return rows
+    setting = {"users": "line", "sizes": sizes, "threads": threads}
+    values = {}
+    for metric in ("seconds", "cpu_seconds"):
+        slope, start = np.polyfit(sizes, [found[metric][s] for s in sizes], 1)
+        off = max(abs(slope * s + start - found[metric][s]) / found[metric][s] for s in sizes)
+        values |= {f"{metric}_start": start, f"{metric}_us_per_user": 1e6 * slope, f"{metric}_off_line": off}
+    bare = float(np.mean(list(found["bare_cpu_us_per_user"].values())))
+    speed = float(np.mean(list(found["bare_users_per_s"].values())))
+    values["share_of_bare_cpu_per_further_user"] = bare / values["cpu_seconds_us_per_user"]
+    values["share_of_bare_per_further_user"] = 1e6 / values["seconds_us_per_user"] / speed
+    return rows + [{"workload": "batch", "system": "tfmeta", "setting": setting, "metric": metric,
+                    "value": round(float(value), 4), "ratio_to_ours": 1.0} for metric, value in values.items()]
 
 
 def main() -> int:
@@ -177,22 +208,24 @@ def main() -> int:
             call, calls, sample = bare_calls(model, folder, work)
             resumed = os.path.exists(os.path.join(out, "_work"))
             # Before and after the job, so that what else the machine does counts for both.
-            loops = [bare_users_per_second(call, calls, users=sample, threads=args.threads, seconds=args.seconds)]
+            loops = [bare_loop(call, calls, users=sample, threads=args.threads, seconds=args.seconds)]
             summary = run_job(model, folder, out, threads=args.threads)
-            loops.append(bare_users_per_second(call, calls, users=sample, threads=args.threads, seconds=args.seconds))
+            loops.append(bare_loop(call, calls, users=sample, threads=args.threads, seconds=args.seconds))
             assert summary["rows"] == users * CANDIDATES, summary
             setting = {"users": users, "interactions": MEAN_SUPPORT, "candidates": CANDIDATES, "inner_steps": 5,
                        "threads": args.threads, **({"resumed": True} if resumed else {})}
-            bare = sum(loops) / 2
+            bare, bare_cpu = (sum(values) / 2 for values in zip(*loops, strict=True))
             values = {"users_per_s": users / summary["seconds"], "bare_users_per_s": bare,
                       "share_of_bare": users / summary["seconds"] / bare, "seconds": summary["seconds"],
                       "wall_seconds": summary["wall_seconds"], "cpu_seconds": summary["cpu_seconds"],
+                      "bare_cpu_us_per_user": 1e6 * bare_cpu,
                       "peak_rss_gib": summary["rss_gib"],
                       "core_hours_per_million_users": summary["cpu_seconds"] / 3600 * 1e6 / users,
                       "cost_per_million_users": summary["cpu_seconds"] / 3600 * 1e6 / users * args.price}
             rows = [r for r in rows if r["setting"]["users"] != users or r["setting"]["threads"] != args.threads]
             rows += [{"workload": "batch", "system": "tfmeta", "setting": setting, "metric": metric,
                       "value": round(value, 4), "ratio_to_ours": 1.0} for metric, value in values.items()]
+            rows = with_marginal(rows, threads=args.threads)
             write_json(args.out, environment={**environment(), "threads": args.threads,
                                               "price_per_core_hour": args.price}, rows=rows)
             print(json.dumps({"users": users, **{k: round(v, 3) for k, v in values.items()}}), flush=True)

@@ -26,3 +26,22 @@ def servable(model):
     from tfmeta.serving.servable import Servable
 
     return Servable("m", 1, f"{model}/1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded_once():
+    """Jobs of one session share a loaded model, which otherwise takes most of their time."""
+    from tfmeta.serving import servable
+
+    made, real = {}, servable.Servable
+
+    def load(name, version, path):
+        if path not in made:
+            made[path] = real(name, version, path)
+        return made[path]
+
+    servable.Servable = load
+    yield
+    servable.Servable = real
+    for one in made.values():
+        one.close()

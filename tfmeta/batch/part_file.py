@@ -27,7 +27,9 @@ class PartFile:
             self._writer = tf.io.TFRecordWriter(path)
             self.write = self._write_records
         else:
-            self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+            # Scores hardly repeat: a dictionary of them costs time and saves nothing.
+            plain = [f.name for f in schema if _kind(f.type) != "float_list" and not pa.types.is_nested(f.type)]
+            self._writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=plain)
             self.write = self._write_table
 
     @classmethod

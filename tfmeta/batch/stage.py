@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,7 +17,7 @@ from tfmeta.batch.input_split import InputSplit
 from tfmeta.batch.job_settings import JobSettings
 from tfmeta.batch.latest_rows import keep_latest
 from tfmeta.batch.row_cleaner import REJECTED, RowCleaner
-from tfmeta.batch.user_hash import shard_of
+from tfmeta.batch.user_hash import hash_of, may_exceed
 from tfmeta.batch.work_files import publish, read_record, write_record
 from tfmeta.data.cleaning.chunk import Chunk
 from tfmeta.data.csv_options import CsvOptions
@@ -91,10 +92,12 @@ def stage(settings: JobSettings, kind: str, key: str, chunks: Iterable[Chunk], *
             rejected.update(bad["reason"].to_pylist())
             rejected.update(replaced)
             quarantine.add(bad)
-            if kind == "interactions":
+            hashed = hash_of(table["user"])
+            if kind == "interactions" and may_exceed(hashed, settings.support_bound):
                 # What a user has beyond the bound in this chunk alone is beyond it in all of them.
                 table = keep_latest(table, settings.support_bound)
-            _write_by_shard(writer, table, settings.shards)
+                hashed = hash_of(table["user"])
+            _write_by_shard(writer, table, (hashed % np.uint64(settings.shards)).astype(np.int64), settings.shards)
     record = dataclasses.asdict(StageRecord(key, kind, path, read, kept, dict(rejected),
                                             quarantine.path if quarantine.rows else None))
     write_record(filesystem.join(settings.staged, f"{key}.json"), record)
@@ -179,8 +182,7 @@ class _Quarantine:
                 pq.write_table(pa.concat_tables(self._pending).cast(REJECTED), local)
 
 
-def _write_by_shard(writer, table: pa.Table, shards: int) -> None:
-    shard = shard_of(table["user"], shards)
+def _write_by_shard(writer, table: pa.Table, shard: np.ndarray, shards: int) -> None:
     order = shard.argsort(kind="stable")
     table = table.combine_chunks().take(pa.array(order))
     ends = shard[order].searchsorted(range(shards + 1))

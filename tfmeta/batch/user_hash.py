@@ -14,12 +14,20 @@ def shard_of(users: pa.Array | pa.ChunkedArray, shards: int) -> np.ndarray:
       users: ids `[n]`, strings or int64.
       shards: how many there are.
     """
+    return (hash_of(users) % np.uint64(shards)).astype(np.int64)
+
+
+def hash_of(users: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Returns `[n]` uint64, likewise."""
+    if pa.types.is_int64(users.type):
+        return _mix(users.to_numpy().view(np.uint64))
     codes, distinct = codes_of(users)
-    if pa.types.is_int64(distinct.type):
-        hashed = _mix(distinct.to_numpy(zero_copy_only=False).view(np.uint64))
-    else:
-        hashed = pd.util.hash_array(distinct.to_numpy(zero_copy_only=False), categorize=False)
-    return (hashed % np.uint64(shards)).astype(np.int64)[codes]
+    return pd.util.hash_array(distinct.to_numpy(zero_copy_only=False), categorize=False)[codes]
+
+
+def may_exceed(hashed: np.ndarray, bound: int) -> bool:
+    """Whether some user may have more than `bound` of the rows; a False is certain."""
+    return len(hashed) > bound and int(np.bincount((hashed >> np.uint64(44)).astype(np.int64)).max()) > bound
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
