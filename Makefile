@@ -21,7 +21,7 @@ ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-gpu bench-peers-env lock env clean distclean
+.PHONY: help demo test test-slow test-browser lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-gpu bench-peers-env lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -53,6 +53,17 @@ test: $(STAMP) ## the fast tests, on two cores (WORKERS=2)
 
 test-slow: $(STAMP) ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow </dev/null
+
+# Debian's chromium, driven through its DevTools protocol; TFMETA_SCREENSHOTS=DIR keeps pictures of the page.
+test-browser: $(STAMP) ## click through the page of tfmeta serve in chromium, installed by apt-get where it is missing
+	@if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then \
+	  as=; test "$$(id -u)" = 0 || as="sudo -n"; \
+	  { command -v apt-get >/dev/null && $$as apt-get update -q && \
+	    DEBIAN_FRONTEND=noninteractive $$as apt-get install -q -y --no-install-recommends chromium; } || { \
+	    echo "The browser tests require chromium, and apt-get cannot install it here. Install the package 'chromium' by hand, then run 'make test-browser' again." >&2; \
+	    exit 2; }; \
+	fi
+	@$(BIN)/python -m pytest -m browser tests/browser </dev/null
 
 # What a benchmark is told about MovieLens-1M.
 ML1M = --source "$(SOURCE)" --tasks "$(TASKS)" --validation "$(VALIDATION)" --runs "$(RUNS)" $(ARGS)

@@ -1,6 +1,8 @@
 """Clicks through the page."""
 
 import json
+import os
+import shutil
 
 import pytest
 
@@ -144,7 +146,9 @@ def test_clicks_and_a_sample(page, shoot):
     assert "makes no lists itself" in page.evaluate("document.querySelector('#source').innerText")
     add(page, "101", "Golden Harbour")
     assert page.evaluate("document.querySelector('#support .rating')") is None
-    settled(page, "document.querySelector('#after').innerText.includes('%')")
+    settled(page, "document.querySelector('#after').innerText.includes(' pp')")
+    assert not page.evaluate("document.querySelector('#source').innerText.includes('Nothing')")
+    assert page.evaluate("document.querySelectorAll('#after .up, #after .down').length") > 5
     # An id that nobody knows is an item too.
     add(page, "987654321", "987654321")
     settled(page, "support.length === 2")
@@ -202,3 +206,22 @@ def test_a_token_is_asked_for(browser, page_bases, shoot):
     browser.wait("document.querySelector('[role=alert]').innerText.includes('cannot be reached') || selected")
     browser.evaluate("update()")
     browser.wait("document.querySelector('[role=alert]').innerText.includes('cannot be reached')")
+
+
+def test_a_new_version_takes_over_and_keeps_what_was_entered(browser, page_bases, tmp_path):
+    base = tmp_path / "movies"
+    shutil.copytree(os.path.join(page_bases["movies"], "1"), base / "1")
+    with EmbeddedServer({"movies": str(base)}, grpc_port=0, rest_port=0, warm_up=False, poll_seconds=0.1) as server:
+        browser.open(f"http://{server.rest_address}/")
+        browser.wait("document.querySelectorAll('#after li').length === 10")
+        add(browser, "m1", "Golden Harbour")
+        browser.evaluate("(() => { const s = document.querySelector('#user select'); s.value = 'writer'; })()")
+        settled(browser)
+        shutil.copytree(base / "1", base / "growing")
+        os.rename(base / "growing", base / "2")
+        browser.wait("fetch('/page/models.json').then(r => r.json()).then(c => c.models[0].version === 2)")
+        browser.click("#support input[value='1']")
+        browser.wait("document.querySelector('[role=alert]').innerText.includes('Version 2 answers now')")
+        settled(browser, "document.querySelector('#about').innerText.includes('version 2')")
+        assert browser.evaluate("[support.length, support[0].label, userForm.read().occupation]") == [1, 1, "writer"]
+        assert browser.problems == []

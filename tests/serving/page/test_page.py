@@ -1,15 +1,19 @@
 """The page's file and the JSON behind it."""
 
+import dataclasses
 import http.client
 import json
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from client_models import make_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from page_models import NUM_ITEMS, title
+from page_models import NUM_ITEMS, export, make_items, title
 
+from export.items.item_titles import write_titles
 from tfmeta.serving import Client
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
 from tfmeta.serving.page.item_titles import FILE, ItemTitles
@@ -269,6 +273,22 @@ def test_a_page_forgets_what_is_unloaded():
     assert len(page._known) == 0
 
 
+def test_an_export_writes_the_titles_that_there_are(page_bases, tmp_path):
+    written = pq.read_table(f"{page_bases['movies']}/1/assets.extra/{FILE}").to_pydict()
+    assert written["item_id"] == [f"m{i}" for i in range(NUM_ITEMS)]
+    assert written["title"][:2] + written["title"][-1:] == [title(0), title(1), None]
+    items, path = make_items(integers=True), str(tmp_path / "titles.parquet")
+    spec = make_spec()
+    assert not write_titles(path, items, feature_spec=dataclasses.replace(spec, title=None))
+    assert not write_titles(path, items.drop(columns="title"), feature_spec=dataclasses.replace(spec, title="title"))
+    assert not (tmp_path / "titles.parquet").exists()
+    integers = dataclasses.replace(spec, title="title", item_id=dataclasses.replace(spec.item_id, dtype="int64"))
+    assert write_titles(path, items, feature_spec=integers)
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "titles.parquet").rename(tmp_path / "assets.extra" / FILE)
+    assert ItemTitles.read(str(tmp_path)).search("103", count=2) == [{"id": "103", "title": title(3)}]
+
+
 def test_damaged_titles_count_as_none(tmp_path, caplog):
     extras = tmp_path / "assets.extra"
     extras.mkdir()
@@ -286,3 +306,31 @@ def test_a_sample_is_the_same_every_time():
 
     titles = ItemTitles(pa.array(range(1000)))
     assert titles.sample(50) == titles.sample(50) and len(set(titles.sample(50))) == 50
+
+
+@pytest.mark.slow
+def test_exports_of_every_kind(tmp_path):
+    """Integer ids, clicks, weights and features in the request, on real exports."""
+    bases = {"clicks": str(tmp_path / "clicks"), "numbers": str(tmp_path / "numbers"), "plays": str(tmp_path / "plays")}
+    export(bases["clicks"], unit="click", model="embedding", scope="all", integers=True)
+    export(bases["numbers"], integers=True, title=None)
+    export(bases["plays"], unit="weight", item_features="request")
+    with EmbeddedServer(bases, grpc_port=0, rest_port=0, warm_up=False) as server:
+        def ask(name, **body):
+            reply, data = get(server.rest_address, f"/page/{name}.json", method="POST", body=json.dumps(body))
+            assert reply.status == 200, data
+            return json.loads(data)
+
+        for model, support in (("clicks", [["101", None], ["999", 1]]), ("numbers", [["101", 5], ["102", 1]])):
+            found = ask("lists", model=model, support=support, user=USER, count=8)
+            assert found["source"] == ("catalogue" if model == "numbers" else "sample")
+            assert len(found["after"]) == 8 and found["after"] != found["before"]
+            assert not {"101"} & {e["id"] for e in found["before"] + found["after"]}
+            top = found["after"][0]
+            moved = ask("influence", model=model, support=support, user=USER, items=[top["id"]])["items"][0]
+            assert len(moved["influence"]) == 2 and moved["after"] == pytest.approx(top["after"], rel=1e-5)
+        assert ask("describe", model="numbers")["names"] == "ids"
+        body = {"model": "plays", "support": [[{"item_id": "a", "genres": ["drama"], "year": "1999"}, 7.5]], "user": USER}
+        found = ask("lists", **body, candidates=["b", {"item_id": "c", "year": 1960}])
+        assert {e["place"] for e in found["after"]} == {0, 1}
+        assert len(ask("influence", **body, items=["b"])["items"][0]["influence"]) == 1

@@ -52,7 +52,7 @@ class PageModel:
     def describe(self, servable) -> dict[str, Any]:
         """Returns what the page needs to draw its forms."""
         about = {"model": servable.name, "version": servable.version, "lacks": self.lacks,
-                 "signatures": sorted(servable.signature_defs)}
+                 "signatures": sorted(name for name, signature in servable.signature_defs.items() if signature.inputs)}
         if self.description is None:
             return about
         spec, export = self.description.feature_spec, self.description.export
