@@ -206,6 +206,8 @@ def main() -> int:
                 write_input(folder, users=users)
                 pathlib.Path(folder, "done").touch()
             call, calls, sample = bare_calls(model, folder, work)
+            if os.path.exists(os.path.join(out, "_summary.json")):
+                shutil.rmtree(out)  # Of an earlier measurement.
             resumed = os.path.exists(os.path.join(out, "_work"))
             # Before and after the job, so that what else the machine does counts for both.
             loops = [bare_loop(call, calls, users=sample, threads=args.threads, seconds=args.seconds)]

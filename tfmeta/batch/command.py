@@ -11,7 +11,8 @@ examples:
   tfmeta batch-score --model models/movies --interactions 'events/*.parquet' --candidates pairs.parquet --out scores
   tfmeta batch-score --mode recommend --model models/movies --interactions events.csv --users users.parquet --out lists
   tfmeta batch-score --mode embed --model models/movies --interactions events.tfrecord --out states --json
-  tfmeta batch-score ... -- --runner=DataflowRunner --project=p --region=r --temp_location=gs://bucket/tmp
+  tfmeta batch-score --model gs://b/movies --interactions gs://b/events --candidates gs://b/pairs --out gs://b/scores \\
+                     -- --runner=DataflowRunner --project=p --region=r --temp_location=gs://b/tmp
 
 What follows -- goes to Beam as it is. Files are Parquet, CSV or TFRecord of tf.Example by their names; a directory
 stands for all files in it, bq://project.dataset.table for a table. Rows that cannot be used are in OUT/_quarantine,

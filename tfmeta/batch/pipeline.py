@@ -59,16 +59,20 @@ def make_pipeline(arguments: tuple[str, ...], *, workers: int) -> beam.Pipeline:
     """
     try:
         options = PipelineOptions(list(arguments))
-        unknown = options.get_all_options(drop_default=True)
+        options.get_all_options()
     except SystemExit:
         raise ConfigError(f"Beam does not take the options {' '.join(arguments)}.") from None
     runner = options.view_as(StandardOptions).runner
     if runner not in _LOCAL:
-        return beam.Pipeline(options=options)
+        try:
+            return beam.Pipeline(options=options)
+        except (ValueError, ImportError, AttributeError) as error:
+            raise ConfigError(f"Beam cannot start runner '{runner}': {str(error).splitlines()[0]}") from None
     direct = options.view_as(DirectOptions)
-    if "direct_num_workers" not in unknown:
+    given = {argument.partition("=")[0] for argument in arguments}
+    if "--direct_num_workers" not in given:
         direct.direct_num_workers = workers
-    if "direct_running_mode" not in unknown and direct.direct_num_workers > 1:
+    if "--direct_running_mode" not in given and direct.direct_num_workers > 1:
         direct.direct_running_mode = "multi_threading"
     return beam.Pipeline(runner=_direct_runner(options), options=options)
 
