@@ -2,8 +2,9 @@
 
     python -m benchmarks.batch [--users 25000 50000 100000] [--work DIR] [--out FILE]
 
-Synthetic users with W1's features, 1 to 39 interactions (20 on average) and 20 candidates each, as Parquet files; the
-two-tower model with 5 inner steps and the catalogue in the graph, exported; `adapt_and_score`. For each number of users
+Synthetic users with W1's features, 1 to 39 interactions (20 on average) and 20 candidates each, as Parquet files; W1's
+model (or with `--model two_tower` the cheapest there is) with 5 inner steps and the catalogue in the graph, exported;
+`adapt_and_score`. For each number of users
 the job runs as a process of its own on `--threads` processors. `share_of_bare` compares it with the same signature
 called in a loop on as many threads, on tensors that are ready: those that the job makes of its first users, in the same
 batches. What the job does besides (reading, cleaning, grouping, padding, writing) is the difference.
@@ -66,16 +67,13 @@ def write_input(folder: str, *, users: int) -> None:
             frame.to_parquet(path, index=False)
 
 
-def export(base: str) -> str:
-    """Exports the model, unless it is there; returns its directory."""
-    from benchmarks import w1
-    from benchmarks.serving_cost import catalogue
+def export(base: str, *, model: str) -> str:
+    """Exports a model of `benchmarks.serving_cost`, unless it is there; returns its directory."""
+    from benchmarks.serving_cost import catalogue, recommenders
     from export.exporter import export_model
-    from tfmeta.models.recommender import build_recommender
 
     if not os.path.isdir(os.path.join(base, "1")):
-        export_model(build_recommender(w1.feature_spec(), learner={"name": "maml", "inner_steps": 5}),
-                     items=catalogue(), model_base=base, check=False)
+        export_model(recommenders()[model], items=catalogue(), model_base=base, check=False)
     return os.path.join(base, "1")
 
 
@@ -156,19 +154,22 @@ def run_job(model: str, folder: str, out: str, *, threads: int) -> dict:
             "wall_seconds": time.perf_counter() - begin}
 
 
-def with_marginal(rows: list[dict], *, threads: int) -> list[dict]:
+def with_marginal(rows: list[dict], *, model: str, threads: int) -> list[dict]:
     """Adds what one user more costs, from a straight line through the sizes, and how far they are off it."""
     import numpy as np
 
-    rows = [r for r in rows if not (r["setting"]["users"] == "line" and r["setting"]["threads"] == threads)]
+    same = [r["setting"]["model"] == model and r["setting"]["threads"] == threads for r in rows]
+    same, rows = zip(*[(s, r) for s, r in zip(same, rows, strict=True) if not (s and r["setting"]["users"] == "line")],
+                     strict=True)
+    rows = list(rows)
     found: dict[str, dict[int, float]] = {}
-    for row in rows:
-        if row["setting"]["threads"] == threads and not row["setting"].get("resumed"):
+    for own, row in zip(same, rows, strict=True):
+        if own and not row["setting"].get("resumed"):
             found.setdefault(row["metric"], {})[row["setting"]["users"]] = row["value"]
     sizes = sorted(found.get("cpu_seconds", {}))
     if len(sizes) < 2:
         return rows
-    setting = {"users": "line", "sizes": sizes, "threads": threads}
+    setting = {"model": model, "users": "line", "sizes": sizes, "threads": threads}
     values = {}
     for metric in ("seconds", "cpu_seconds"):
         slope, start = np.polyfit(sizes, [found[metric][s] for s in sizes], 1)
@@ -185,6 +186,8 @@ def with_marginal(rows: list[dict], *, threads: int) -> list[dict]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, nargs="+", default=[25_000, 50_000, 100_000])
+    parser.add_argument("--model", choices=("embedding", "two_tower"), default="embedding",
+                        help="embedding is W1's (default)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each of the two loops of bare calls")
     parser.add_argument("--price", type=float, default=0.05, help="of one core for one hour, in dollars")
@@ -199,9 +202,9 @@ def main() -> int:
     work = args.work or tempfile.mkdtemp()
     rows = read_json(args.out)["rows"] if os.path.exists(args.out) else []
     try:
-        model = export(os.path.join(work, "model"))
+        model = export(os.path.join(work, args.model), model=args.model)
         for users in sorted(args.users):
-            folder, out = os.path.join(work, f"input-{users}"), os.path.join(work, f"out-{users}")
+            folder, out = os.path.join(work, f"input-{users}"), os.path.join(work, f"out-{args.model}-{users}")
             if not os.path.exists(os.path.join(folder, "done")):
                 write_input(folder, users=users)
                 pathlib.Path(folder, "done").touch()
@@ -214,7 +217,7 @@ def main() -> int:
             summary = run_job(model, folder, out, threads=args.threads)
             loops.append(bare_loop(call, calls, users=sample, threads=args.threads, seconds=args.seconds))
             assert summary["rows"] == users * CANDIDATES, summary
-            setting = {"users": users, "interactions": MEAN_SUPPORT, "candidates": CANDIDATES, "inner_steps": 5,
+            setting = {"model": args.model, "users": users, "interactions": MEAN_SUPPORT, "candidates": CANDIDATES, "inner_steps": 5,
                        "threads": args.threads, **({"resumed": True} if resumed else {})}
             bare, bare_cpu = (sum(values) / 2 for values in zip(*loops, strict=True))
             values = {"users_per_s": users / summary["seconds"], "bare_users_per_s": bare,
@@ -224,10 +227,10 @@ def main() -> int:
                       "peak_rss_gib": summary["rss_gib"],
                       "core_hours_per_million_users": summary["cpu_seconds"] / 3600 * 1e6 / users,
                       "cost_per_million_users": summary["cpu_seconds"] / 3600 * 1e6 / users * args.price}
-            rows = [r for r in rows if r["setting"]["users"] != users or r["setting"]["threads"] != args.threads]
+            rows = [r for r in rows if any(r["setting"][k] != setting[k] for k in ("model", "users", "threads"))]
             rows += [{"workload": "batch", "system": "tfmeta", "setting": setting, "metric": metric,
                       "value": round(value, 4), "ratio_to_ours": 1.0} for metric, value in values.items()]
-            rows = with_marginal(rows, threads=args.threads)
+            rows = with_marginal(rows, model=args.model, threads=args.threads)
             write_json(args.out, environment={**environment(), "threads": args.threads,
                                               "price_per_core_hour": args.price}, rows=rows)
             print(json.dumps({"users": users, **{k: round(v, 3) for k, v in values.items()}}), flush=True)
