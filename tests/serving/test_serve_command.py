@@ -45,7 +45,8 @@ def test_every_option_arrives(made, tmp_path, repository):
         "--max-queued-requests", "5", "--max-message-mib", "7", "--poll-seconds", "0.5",
         "--batching-parameters-file", str(batching), "--per-model-batching", "--no-warm-up", "--tls-cert", "c",
         "--tls-key", "k", "--tls-client-ca", "ca", "--token-file", str(token),
-        "--allow-version-labels-for-unavailable-models", "--enable-serialization-as-tensor-content"))
+        "--allow-version-labels-for-unavailable-models", "--enable-serialization-as-tensor-content",
+        "--no-page"))
     assert [(m.name, m.base_path) for m in made["models"]] == [("a", "/a")]
     assert made["batching"].pad_variable_length_inputs and made["batching"].max_batch_size > 1
     assert (made["tls"].certificate, made["tls"].key, made["tls"].client_ca) == ("c", "k", "ca")
@@ -53,7 +54,7 @@ def test_every_option_arrives(made, tmp_path, repository):
     plain = {"model_config_file": "x.config", "model_config_poll_seconds": 4, "grpc_port": 1,
              "rest_port": 2, "host": "::", "threads": 3, "max_queued_requests": 5,
              "max_message_bytes": 7 << 20, "poll_seconds": 0.5, "per_model_batching": True, "warm_up": False,
-             "allow_unavailable_labels": True, "tensor_content": True, "insecure": False}
+             "allow_unavailable_labels": True, "tensor_content": True, "insecure": False, "page": False}
     assert {name: made[name] for name in plain} == plain
 
 
@@ -61,6 +62,7 @@ def test_defaults_are_safe(made):
     command.make_server(parse("--model-base", "a=/a"))
     assert made["host"] == "127.0.0.1" and made["rest_port"] is None and not made["insecure"]
     assert made["poll_seconds"] == 1.0 and made["warm_up"] and made["batching"] is None and made["token"] is None
+    assert made["page"]
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -1,9 +1,11 @@
 """The page's file and the JSON behind it."""
 
+import concurrent.futures
 import dataclasses
 import http.client
 import json
 import re
+import threading
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,6 +20,8 @@ from tfmeta.serving import Client
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
 from tfmeta.serving.page.item_titles import FILE, ItemTitles
 from tfmeta.serving.page.page import Page
+from tfmeta.serving.rest_api import RestApi
+from tfmeta.serving.rest_reply import RestReply
 from tfmeta.serving.server import EmbeddedServer
 
 SUPPORT = [["m1", 5], ["m2", 1], ["m30", 4]]
@@ -254,6 +258,27 @@ def test_a_token_is_for_everything_but_the_file_itself(page_bases):
         assert reply.status == 200 and json.loads(data)["models"] == [{"name": "bare", "version": 1}]
 
 
+def test_its_requests_count_among_those_that_run_at_the_same_time():
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(method, path, body):
+        if path.startswith("/page/"):
+            entered.set()
+            assert go.wait(20)
+        return RestReply.of({})
+
+    api = RestApi(None, threads=1, max_queued=0, pages=slow)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(api.answer, "POST", "/page/lists.json", b"{}")
+        assert entered.wait(20)
+        refused = api.answer("POST", "/page/lists.json", b"{}")
+        assert refused.status == 429 and b"Concurrent" in refused.body
+        assert api.answer("GET", "/").status == 200
+        go.set()
+        assert first.result().status == 200
+    assert api.answer("POST", "/page/lists.json", b"{}").status == 200
+
+
 def test_it_can_be_left_out(page_bases):
     with EmbeddedServer({"bare": page_bases["bare"]}, grpc_port=0, rest_port=0, page=False) as server:
         assert [get(server.rest_address, p)[0].status for p in ("/", "/page/models.json")] == [404, 404]
@@ -301,6 +326,15 @@ def test_damaged_titles_count_as_none(tmp_path, caplog):
     assert ItemTitles.read(str(tmp_path)).source == "none" == ItemTitles.read(str(tmp_path / "x")).source
 
 
+def test_titles_are_found_by_any_id():
+    import pyarrow as pa
+
+    ids = ["b", "a", "Z", "ä", "\U0001f600", "\uffff", "10", "9"]
+    titles = ItemTitles(pa.array(ids), pa.array([f"T {i}" for i in ids]))
+    assert titles.titles([*ids, "", "zz", "\U0010ffff"]) == [*(f"T {i}" for i in ids), None, None, None]
+    assert ItemTitles(pa.array([], pa.string()), pa.array([], pa.string())).titles(["a"]) == [None]
+
+
 def test_a_sample_is_the_same_every_time():
     import pyarrow as pa
 
@@ -330,7 +364,8 @@ def test_exports_of_every_kind(tmp_path):
             moved = ask("influence", model=model, support=support, user=USER, items=[top["id"]])["items"][0]
             assert len(moved["influence"]) == 2 and moved["after"] == pytest.approx(top["after"], rel=1e-5)
         assert ask("describe", model="numbers")["names"] == "ids"
-        body = {"model": "plays", "support": [[{"item_id": "a", "genres": ["drama"], "year": "1999"}, 7.5]], "user": USER}
+        item = {"item_id": "a", "genres": ["drama"], "year": "1999"}
+        body = {"model": "plays", "support": [[item, 7.5]], "user": USER}
         found = ask("lists", **body, candidates=["b", {"item_id": "c", "year": 1960}])
         assert {e["place"] for e in found["after"]} == {0, 1}
         assert len(ask("influence", **body, items=["b"])["items"][0]["influence"]) == 1

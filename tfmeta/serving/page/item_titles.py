@@ -1,5 +1,7 @@
 """The items that a model's directory names, with their titles where it has them."""
 
+import bisect
+import functools
 import io
 import json
 import logging
@@ -83,8 +85,14 @@ class ItemTitles:
         """Returns the title of each id, None where none is known."""
         if self._titles is None or not ids:
             return [None] * len(ids)
-        rows = pc.index_in(pa.array(ids, pa.string()), value_set=self._ids)
-        return [title or None for title in self._titles.take(rows).to_pylist()]
+        names, order = self._sorted
+        found = []
+        for text in ids:
+            # Arrow and Python order text alike, by code points.
+            place = bisect.bisect_left(names, text, key=lambda name: name.as_py())
+            there = place < len(names) and names[place].as_py() == text
+            found.append((self._titles[order[place].as_py()].as_py() or None) if there else None)
+        return found
 
     def sample(self, count: int) -> list[str]:
         """Returns all ids, or `count` of them: the same ones every time."""
@@ -92,6 +100,12 @@ class ItemTitles:
             return self._ids.to_pylist()
         rows = np.random.default_rng(len(self)).choice(len(self), count, replace=False)
         return self._ids.take(pa.array(np.sort(rows))).to_pylist()
+
+    @functools.cached_property
+    def _sorted(self) -> tuple[pa.Array, pa.Array]:
+        """The ids in order, and their rows; made once, when titles are first looked up."""
+        order = pc.sort_indices(self._ids)
+        return self._ids.take(order), order
 
     def _named(self, rows: np.ndarray) -> list[dict]:
         ids = self._ids.take(pa.array(rows)).to_pylist()
