@@ -217,8 +217,8 @@ def main() -> int:
             summary = run_job(model, folder, out, threads=args.threads)
             loops.append(bare_loop(call, calls, users=sample, threads=args.threads, seconds=args.seconds))
             assert summary["rows"] == users * CANDIDATES, summary
-            setting = {"model": args.model, "users": users, "interactions": MEAN_SUPPORT, "candidates": CANDIDATES, "inner_steps": 5,
-                       "threads": args.threads, **({"resumed": True} if resumed else {})}
+            setting = {"model": args.model, "users": users, "interactions": MEAN_SUPPORT, "candidates": CANDIDATES,
+                       "inner_steps": 5, "threads": args.threads, **({"resumed": True} if resumed else {})}
             bare, bare_cpu = (sum(values) / 2 for values in zip(*loops, strict=True))
             values = {"users_per_s": users / summary["seconds"], "bare_users_per_s": bare,
                       "share_of_bare": users / summary["seconds"] / bare, "seconds": summary["seconds"],
