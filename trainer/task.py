@@ -4,6 +4,9 @@ Trains, then exports. It runs on Vertex AI custom training, where the service na
 variables, and anywhere else with the same flags; flags come before the environment. Every path may be anything
 that `tf.io.gfile` opens. A job that was pre-empted and is started again goes on where it was.
 
+A trial of a hyper-parameter tuning job (CLOUD_ML_TRIAL_ID) gets its settings as flags, --optimizer.learning_rate=0.01
+or --optimizer__learning_rate=0.01, and reports the validation metric after every epoch.
+
 Where TF_CONFIG names several workers they share every meta-batch; worker 0, or the chief, alone prepares data, writes
 and exports, into places that all of them see. When one is lost all end, and are to be started again.
 """
@@ -22,6 +25,7 @@ from tfmeta.data.prepared_data import MANIFEST, PreparedData
 from tfmeta.errors import ConfigError, RunError, TfmetaError
 from tfmeta.io import filesystem
 from tfmeta.quiet import quiet_tensorflow
+from trainer.trial_report import TrialReport
 from trainer.vertex_environment import VertexEnvironment
 
 _LOG = logging.getLogger("trainer.task")
@@ -45,12 +49,14 @@ def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] | None
     Returns:
       0, or 2 after an error that is the caller's to mend.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    args.overrides += _trial_settings(parser, rest)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     quiet_tensorflow()
     try:
-        _run(args, VertexEnvironment.read(os.environ if environ is None else environ))
+        _run(args, os.environ if environ is None else environ)
     except TfmetaError as error:
         print(f"trainer.task: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -72,15 +78,34 @@ def _parser() -> CommandParser:
     parser.add_argument("--checkpoint-dir", metavar="DIR", help="default: AIP_CHECKPOINT_DIR, else in the run")
     parser.add_argument("--tensorboard-dir", metavar="DIR",
                         help="default: AIP_TENSORBOARD_LOG_DIR, else in the run")
+    parser.add_argument("--trial-metric", metavar="NAME", help="what a trial reports, such as val_auc (default: "
+                        "val_mae for ratings, else val_auc)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
 
-def _run(args: argparse.Namespace, environment: VertexEnvironment) -> None:
+def _trial_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """Returns what a tuning service added to the command line as overrides; any other word ends the process."""
+    from trainer.config import TrainConfig
+
+    sections = {field.name for field in dataclasses.fields(TrainConfig)}
+    found = []
+    for word in words:
+        name, sign, value = word.removeprefix("--").partition("=")
+        path = name.replace("__", ".")
+        if not (word.startswith("--") and sign and path.partition(".")[0] in sections):
+            parser.error(f"unrecognized argument: {word}")
+        # Services write whole numbers of a discrete parameter as floats.
+        found.append(f"{path}={value.removesuffix('.0') if value.removesuffix('.0').isdecimal() else value}")
+    return found
+
+
+def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> None:
     from trainer.config import load_config
     from trainer.distribution.open_distribution import open_distribution
     from trainer.loop import train
 
+    environment = VertexEnvironment.read(environ)
     config = load_config(args.config, overrides=args.overrides)
     model_dir = args.model_dir or environment.model_dir
     work = args.work_dir or (_parent(model_dir) if model_dir else None)
@@ -89,11 +114,24 @@ def _run(args: argparse.Namespace, environment: VertexEnvironment) -> None:
                           "--model-dir or AIP_MODEL_DIR.")
     distribution = open_distribution(config.distribution, cluster=environment.cluster)
     prepared = PreparedData(distribution.from_chief(lambda: _prepared(args, environment, work=work).path))
+    unit = prepared.feature_spec.label.unit
+    trial = TrialReport.read(environ, metric=args.trial_metric or ("val_mae" if unit == "rating" else "val_auc"))
+    if trial is not None and not len(prepared.tasks("validation")):
+        raise ConfigError(f"A trial requires validation tasks, '{prepared.path}' has none. Prepare data with them.")
+
+    def on_epoch(record: dict) -> None:
+        _log_epoch(record)
+        if trial is not None:
+            trial.epoch(record)
+
     result = train(config=config, data=prepared, run=filesystem.join(work, "run"), resume=True,
-                   progress=sys.stderr.isatty(), on_epoch=_log_epoch,
+                   progress=sys.stderr.isatty(), on_epoch=on_epoch,
                    checkpoint_dir=args.checkpoint_dir or environment.checkpoint_dir,
                    tensorboard_dir=args.tensorboard_dir or environment.tensorboard_dir, distribution=distribution)
     if distribution.is_chief:
+        if trial is not None and trial.metric == result.metric:
+            # The last measurement counts, and the weights are those of the best epoch.
+            trial.measure(result.best, step=result.steps)
         _report(result, args, model_dir=model_dir, data=prepared.path)
     distribution.part()
 

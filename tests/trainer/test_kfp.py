@@ -1,10 +1,12 @@
 """The pipeline for Kubeflow Pipelines: compiled, and run here by its own local runner."""
 
+import json
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -125,6 +127,36 @@ def test_runs_here_to_an_exported_verified_model(tmp_path):
     assert np.isfinite(scores["scores"]).all()
     np.testing.assert_allclose(scores["scores"][0], scores["base_scores"][0], rtol=1e-5)
     assert abs(scores["scores"][1] - scores["base_scores"][1]).max() > 0.01
+    _score_in_bulk(run.model, PreparedData(str(prepared)), folder=tmp_path / "bulk")
+
+
+def _score_in_bulk(model: str, prepared, *, folder: pathlib.Path) -> None:
+    """The batch-score step on the exported model, as its container runs it."""
+    from trainer.pipelines import step
+
+    folder.mkdir()
+    users, items = prepared.users, prepared.items["item_id"].to_numpy(object)
+    users.drop(columns="partition").head(20).to_parquet(folder / "users.parquet")
+    log = pd.DataFrame({"user_id": np.repeat(users["user_id"].to_numpy(object)[:20], 3), "item_id": items[:60],
+                        "rating": 4.0})
+    log.to_parquet(folder / "log.parquet")
+    (folder / "pairs.csv").write_text(log.assign(item_id=items[60:120])[["user_id", "item_id"]].to_csv(index=False))
+
+    def artifact(name, uri):
+        return {"artifacts": [{"name": name, "uri": uri, "metadata": {}}]}
+
+    given = {"inputs": {"parameterValues": {"mode": "score", "interactions": [str(folder / "log.parquet")],
+                                            "candidates": [str(folder / "pairs.csv")],
+                                            "users": [str(folder / "users.parquet")], "beam_options": []},
+                        "artifacts": {"model": artifact("model", model)}},
+             "outputs": {"artifacts": {name: artifact(name, str(folder / name)) for name in ("scores", "summary")},
+                         "outputFile": str(folder / "output.json")}}
+    assert step.main(["batch_score", "--executor-input", json.dumps(given)]) == 0
+    made = json.loads((folder / "output.json").read_text())["artifacts"]
+    assert made["scores"]["artifacts"][0]["metadata"] | {"parts": 0} == {"mode": "score", "rows": 60, "parts": 0}
+    assert made["summary"]["artifacts"][0]["metadata"]["read_candidates"] == 60
+    scores = pd.concat([pd.read_parquet(p) for p in sorted((folder / "scores").glob("part-*.parquet"))])
+    assert len(scores) == 60 and np.isfinite(scores["score"]).all()
 
 
 def _request(prepared) -> dict[str, np.ndarray]:
