@@ -3,11 +3,11 @@
 import collections
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Mapping
 
 from tfmeta.errors import ConfigError, suggest
-from tfmeta.io import filesystem
 
 # Where Vertex AI's agent looks unless CLOUD_ML_HP_METRIC_FILE names another file, and the lines that it keeps.
 _DEFAULT_FILE = "/tmp/hypertune/output.metrics"
@@ -62,4 +62,7 @@ class TrialReport:
         """Adds a measurement after so many outer steps."""
         self._lines.append(json.dumps({"timestamp": time.time(), "trial": self.trial, self.metric: str(float(value)),
                                        "global_step": str(int(step))}, sort_keys=True))
-        filesystem.write_text(self.file, "".join(f"{line}\n" for line in self._lines))
+        os.makedirs(os.path.dirname(os.path.abspath(self.file)), exist_ok=True)
+        # In place: the service's agent follows the file.
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in self._lines)

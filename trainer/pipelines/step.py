@@ -7,13 +7,13 @@ parameters, artifacts, and where to write the metadata of outputs.
 import importlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfmeta.cli import CommandParser
 from tfmeta.errors import ConfigError, TfmetaError
-from tfmeta.io import filesystem
 from tfmeta.quiet import quiet_tensorflow
 from trainer.pipelines.step_artifact import StepArtifact
 from trainer.pipelines.steps.prepare import whole
@@ -52,7 +52,14 @@ def run_step(name: str, executor_input: Mapping[str, Any]) -> None:
     if "outputFile" in outputs:
         records = {key: {"artifacts": [{**_only(outputs["artifacts"][key]), "metadata": artifact.metadata}]}
                    for key, artifact in made.items()}
-        filesystem.write_text(outputs["outputFile"], json.dumps({"artifacts": records}))
+        write_output(outputs["outputFile"], json.dumps({"artifacts": records}))
+
+
+def write_output(path: str, text: str) -> None:
+    """Writes a file that the engine reads when the step has ended, in place: its mount may know no rename."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def gate(*, states: str, evaluated, verdict, passed: str) -> None:
     """
     from export.gate import check
     from trainer.commands.evaluate import parse_names
+    from trainer.pipelines.step import write_output
 
     path = filesystem.join(evaluated.path, "evaluation.json")
     if not filesystem.exists(path):
@@ -34,4 +35,4 @@ def gate(*, states: str, evaluated, verdict, passed: str) -> None:
     if result.reasons:
         verdict.metadata["reasons"] = "; ".join(result.reasons)
         _LOG.warning("The gate keeps the run back: %s", "; ".join(result.reasons))
-    filesystem.write_text(passed, "true" if result.passed else "false")
+    write_output(passed, "true" if result.passed else "false")
