@@ -21,7 +21,7 @@ ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow test-browser lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-gpu bench-peers-env lock env clean distclean
+.PHONY: help demo test test-slow test-browser lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-batch bench-gpu bench-peers-env lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -96,6 +96,9 @@ bench: $(STAMP) $(BENCH_STAMP) ## all speed benchmarks beside JAX and PyTorch, a
 
 bench-serving: $(STAMP) ## the embedded server beside in-process calls; ARGS=--sweep varies request batching (under 4 minutes)
 	@$(BIN)/python -m benchmarks.serving $(ARGS) </dev/null
+
+bench-batch: $(STAMP) ## batch scoring beside the bare signature, up to a million users (an hour)
+	@$(BIN)/python -m benchmarks.batch $(ARGS) </dev/null
 
 bench-gpu: $(STAMP) ## W1's training step on a GPU; says so where there is none
 	@$(BIN)/python -m benchmarks.gpu </dev/null
