@@ -97,7 +97,7 @@ bench: $(STAMP) $(BENCH_STAMP) ## all speed benchmarks beside JAX and PyTorch, a
 bench-serving: $(STAMP) ## the embedded server beside in-process calls; ARGS=--sweep varies request batching (under 4 minutes)
 	@$(BIN)/python -m benchmarks.serving $(ARGS) </dev/null
 
-bench-batch: $(STAMP) ## batch scoring beside the bare signature, up to a million users (an hour)
+bench-batch: $(STAMP) ## batch scoring beside the bare signature (ARGS="--users 1000000")
 	@$(BIN)/python -m benchmarks.batch $(ARGS) </dev/null
 
 bench-gpu: $(STAMP) ## W1's training step on a GPU; says so where there is none
