@@ -1,0 +1,1 @@
+"""The feedback loop: event log, drift, refresh and promotion."""
