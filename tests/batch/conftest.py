@@ -28,20 +28,28 @@ def servable(model):
     return Servable("m", 1, f"{model}/1")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def loaded_once():
+@pytest.fixture(scope="session")
+def loaded():
+    """Servables by path."""
+    made = {}
+    yield made
+    for one in made.values():
+        one.close()
+
+
+# No longer than a module: servers of other tests, which close what they load, must not get a shared one.
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once(loaded):
     """Jobs of one session share a loaded model, which otherwise takes most of their time."""
     from tfmeta.serving import servable
 
-    made, real = {}, servable.Servable
+    real = servable.Servable
 
     def load(name, version, path):
-        if path not in made:
-            made[path] = real(name, version, path)
-        return made[path]
+        if path not in loaded:
+            loaded[path] = real(name, version, path)
+        return loaded[path]
 
-    servable.Servable = load
-    yield
-    servable.Servable = real
-    for one in made.values():
-        one.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(servable, "Servable", load)
+        yield

@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tfmeta import cli
@@ -57,6 +59,34 @@ def test_report_is_labelled_synthetic(demo):
     page = (out / "run" / "report.html").read_text("utf-8")
     assert "synthetic data" in page and "best attainable" in page
     assert f"{outcome['metrics']['user_cold']['auc']['adapted']:.3f}" in page
+
+
+def test_another_catalogue_is_exported_without_training_again(demo, tmp_path, capsys):
+    from tfmeta.serving.servable import Servable
+
+    _, outcome, _ = demo
+    known = pd.read_parquet(f"{outcome['paths']['prepared']}/items.parquet").head(30)
+    today = pd.concat([known.assign(item_id=[f"new-{n}" for n in range(len(known))]), known], ignore_index=True)
+    path, base = tmp_path / "today.parquet", tmp_path / "m"
+    today.to_parquet(path)
+    assert cli.main(["export", "--run", outcome["paths"]["run"], "--out", str(base), "--items", str(path),
+                     "--top-k", "7"]) == 0, capsys.readouterr().err
+    vectors = pd.read_parquet(base / "1" / "assets.extra" / "item_embeddings.parquet")
+    assert list(vectors["item_id"]) == list(today["item_id"])
+    # An item that training never saw has the vector of its features, without an id's share.
+    assert np.isfinite(np.stack(vectors["embedding"])).all() and vectors["embedding"].map(len).nunique() == 1
+
+    servable = Servable("m", 1, str(base / "1"))
+    try:
+        signature = servable.signature("recommend")
+        rows = {name: np.full([1] + [0] * (len(info.tensor_shape.dim) - 1), "" if info.dtype == 7 else 0,
+                              object if info.dtype == 7 else {1: np.float32, 3: np.int32, 9: np.int64}[info.dtype])
+                for name, info in signature.inputs.items()}
+        listed = servable.run("recommend", rows)
+    finally:
+        servable.close()
+    ids = [v.decode() for v in next(v for n, v in listed.items() if v.dtype == object)[0]]
+    assert len(set(ids)) == 7 and set(ids) <= set(today["item_id"])
 
 
 def test_only_an_earlier_demo_is_replaced(tmp_path, capsys):
