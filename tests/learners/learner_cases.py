@@ -232,3 +232,26 @@ def train(recommender: Recommender, family: Family, *, steps: int, rate: float, 
     for index in range(steps):
         batch = tf.nest.map_structure(lambda t, i=index: t[i * tasks:(i + 1) * tasks], batches)
         run(batch, tf.constant(index / steps, tf.float32))
+
+
+def check_meta_gradient(built, batch) -> dict[str, float]:
+    """Compares the gradient of the outer loss with finite differences (float64), a random direction a variable.
+
+    Returns:
+      the derivative along the direction, by the variable's path.
+    """
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(task_loss(built, batch))
+    loss = tf.function(lambda: tf.reduce_sum(task_loss(built, batch)), autograph=False)
+    variables, derivatives = built.trainable_variables, {}
+    rng = np.random.default_rng(0)
+    for variable, gradient in zip(variables, tape.gradient(value, [v.value for v in variables]), strict=True):
+        direction, start = rng.normal(size=variable.shape), variable.numpy()
+        variable.assign(start + 1e-6 * direction)
+        above = loss().numpy()
+        variable.assign(start - 1e-6 * direction)
+        difference = (above - loss().numpy()) / 2e-6
+        variable.assign(start)
+        derivatives[variable.path] = (tf.convert_to_tensor(gradient).numpy() * direction).sum()
+        np.testing.assert_allclose(difference, derivatives[variable.path], rtol=2e-4, atol=2e-6, err_msg=variable.path)
+    return derivatives
