@@ -33,6 +33,7 @@ from trainer.optimizer import LearningRate, build_optimizer, exempt_from_decay
 from trainer.outer_step import OuterStep
 from trainer.resolve_learner import resolve_learner
 from trainer.run_directory import RunDirectory, build_from_config, outcome_settings
+from trainer.start import Start
 from trainer.train_result import TrainResult
 from trainer.training_state import TrainingState
 from trainer.validation import Validation
@@ -44,7 +45,8 @@ _LOOK_EVERY = 50
 
 def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bool = False, progress: bool = True,
           checkpoint_dir: str | None = None, tensorboard_dir: str | None = None,
-          on_epoch: Callable[[dict], None] | None = None, distribution: Distribution | None = None) -> TrainResult:
+          on_epoch: Callable[[dict], None] | None = None, distribution: Distribution | None = None,
+          start: Start | None = None) -> TrainResult:
     """Trains a recommender and writes its run directory.
 
     A process killed at any moment and started again with `resume` ends with the same bits as one never killed
@@ -62,6 +64,7 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
       distribution: what `open_distribution` gave; default what `config.distribution` and TF_CONFIG ask for. Every
         worker calls this function alike; prepared data, run and checkpoints are in places that all of them see, and
         the chief alone writes.
+      start: initial weights and tasks other than those of `config`, for training that goes on from an earlier run.
 
     Returns:
       the outcome; `RunDirectory.open(run)` has the rest.
@@ -82,7 +85,7 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
         return _result(directory)
     with op_determinism(config.deterministic), distribution.guard():
         return _Training(directory, prepared=prepared, progress=progress, on_epoch=on_epoch, distribution=distribution,
-                         checkpoint_dir=checkpoint_dir or directory.file("checkpoints"),
+                         start=start, checkpoint_dir=checkpoint_dir or directory.file("checkpoints"),
                          tensorboard_dir=tensorboard_dir or directory.file("tensorboard")).run()
 
 
@@ -91,17 +94,21 @@ class _Training:
 
     def __init__(self, directory: RunDirectory, *, prepared: PreparedData, progress: bool,
                  on_epoch: Callable[[dict], None] | None, checkpoint_dir: str, tensorboard_dir: str,
-                 distribution: Distribution):
+                 distribution: Distribution, start: Start | None):
         config, spec = directory.config, directory.feature_spec
         self._directory, self._config, self._on_epoch, self._distribution = directory, config, on_epoch, distribution
         self._chief, self._progress = distribution.is_chief, progress and distribution.is_chief
-        self._sampler = build_task_sampler(prepared, config=config.sampler, label=spec.label, seed=config.seed)
+        self._start = start
+        make_sampler = build_task_sampler if start is None else start.sampler
+        self._sampler = make_sampler(prepared, config=config.sampler, label=spec.label, seed=config.seed)
         self._steps_per_epoch = self._sampler.steps_per_epoch
         self._total = config.epochs * self._steps_per_epoch
         self._schedule = LearningRate(config.optimizer, total_steps=self._total)
         strategy = distribution.strategy
         with distribution.scope():
             self._recommender = build_from_config(config, spec)
+            if start is not None:
+                start.initialise(self._recommender)
             self._optimizer = build_optimizer(
                 config.optimizer, schedule=self._schedule, variables=self._recommender.trainable_variables,
                 exempt=exempt_from_decay(self._recommender), summed=strategy is not None)
@@ -114,7 +121,7 @@ class _Training:
                                 support_width=config.sampler.support_width if config.xla else None)
         self._validation = Validation(prepared.tasks("validation"), recommender=self._recommender, tables=tables,
                                       config=config.validation, seed=config.seed)
-        self._state = TrainingState(identity=_identity(directory))
+        self._state = TrainingState(identity=_identity(directory, start))
         if self._validation and config.early_stopping:
             self._state.early_stopping = EarlyStopping.create(config.early_stopping, label=spec.label)
             self._state.early_stopping.check_metric(self._validation.metrics)
@@ -229,7 +236,7 @@ class _Training:
             load_weights(self._recommender, directory.file("best", "weights.npz"))
         write_history(directory.file("history.jsonl"), state.history)
         save_weights(self._recommender, directory.file("weights.npz"))
-        digest = hash_run(self._recommender, documents=_documents(directory))
+        digest = hash_run(self._recommender, documents=_documents(directory, self._start))
         filesystem.write_text(directory.file("run.json"), json.dumps({
             "hash": digest, "epochs": state.epochs_done, "steps": int(self._step.step),
             "best_epoch": stopping.best_epoch if chosen else state.epochs_done,
@@ -237,7 +244,8 @@ class _Training:
             "seconds": round(time.monotonic() - self._began, 3), "stopped_early": state.stopped,
             "tasks_per_epoch": self._sampler.num_tasks,
             "parameters": sum(v.value.shape.num_elements() for v in self._recommender.trainable_variables),
-            "versions": {"tfmeta": __version__, "tensorflow": tf.__version__}}, indent=2))
+            "versions": {"tfmeta": __version__, "tensorflow": tf.__version__},
+            **({} if self._start is None else {"start": self._start.describe()})}, indent=2))
 
 
 def _result(directory: RunDirectory) -> TrainResult:
@@ -246,11 +254,12 @@ def _result(directory: RunDirectory) -> TrainResult:
     return TrainResult(run=directory.path, history=tuple(directory.history()), **summary)
 
 
-def _documents(directory: RunDirectory) -> list[str]:
+def _documents(directory: RunDirectory, start: Start | None) -> list[str]:
     """What belongs to a run beside its weights, in canonical form."""
-    return [json.dumps(outcome_settings(directory.config), sort_keys=True), directory.feature_spec.to_json()]
+    given = [] if start is None else [json.dumps(start.describe(), sort_keys=True)]
+    return [json.dumps(outcome_settings(directory.config), sort_keys=True), directory.feature_spec.to_json(), *given]
 
 
-def _identity(directory: RunDirectory) -> str:
-    text = "\n".join([*_documents(directory), directory.training_fingerprint])
+def _identity(directory: RunDirectory, start: Start | None) -> str:
+    text = "\n".join([*_documents(directory, start), directory.training_fingerprint])
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

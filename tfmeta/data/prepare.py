@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from tfmeta import config
+from tfmeta.data.extend_spec import extend_spec
+from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.data.fit_spec import fit_spec
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.prepared_tables import padded_lists, rejected_table, side_table, to_bytes, write_train
@@ -34,6 +36,7 @@ def prepare(
     oracle: Callable[[TaskSet], dict[str, np.ndarray]] | None = None,
     seconds: dict[str, float] | None = None,
     overwrite: bool = False,
+    extend: FeatureSpec | None = None,
 ) -> PreparedData:
     """Splits clean data, fits the feature specification and writes the directory that `PreparedData` reads.
 
@@ -56,6 +59,8 @@ def prepare(
         side item `expected` alone.
       seconds: timings of earlier steps, for the summary.
       overwrite: replace a directory that is there.
+      extend: specification of a model that is to be trained on; the directory's is that one with what is new, see
+        `extend_spec`.
 
     Returns:
       The reader of what was written.
@@ -74,6 +79,8 @@ def prepare(
     sided = raw.swap_sides() if by_item else raw
     spec = fit_spec(sided, parts.train, vocabulary=vocabulary)
     spec = dataclasses.replace(spec, task_side=split.task_side, title=raw.schema.title)
+    if extend is not None:
+        spec = extend_spec(extend, spec)
     labels = dict(item_row=sided.interactions.item_row, label=raw.interactions.label)
     tables = {"user": side_table(sided, "user", parts.item_partition if by_item else parts.user_partition,
                                  title=raw.schema.title if by_item else None),

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, option) is None:
             raise ConfigError(f"'tfmeta refresh' requires {name}. See 'tfmeta refresh --help'.")
     if args.promote and not (args.config and args.name and args.model_base):
-        raise ConfigError("--promote requires --model-base, --config and --name: what to export, and where to label it.")
+        raise ConfigError("--promote requires --model-base, --config and --name: what to export and where to label it.")
     if not args.promote and (args.config or args.name):
         raise ConfigError("--config and --name go with --promote.")
     from trainer.feedback.event_log import EventLog
