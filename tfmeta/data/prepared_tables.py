@@ -32,7 +32,7 @@ def side_table(raw: RawData, side: str, partition: np.ndarray, *, title: str | N
     if title is not None:
         columns[title] = pa.array(frame[title].tolist(), pa.string())
     for feature in features:
-        columns[feature.name] = _column(frame[feature.name], feature)
+        columns[feature.name] = feature_array(frame[feature.name], feature)
     return pa.table(columns)
 
 
@@ -98,7 +98,8 @@ def to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _column(values: pd.Series, feature: FeatureSchema) -> pa.Array:
+def feature_array(values: pd.Series, feature: FeatureSchema) -> pa.Array:
+    """Returns a feature column of `RawData` as Arrow writes it."""
     if feature.kind == "multi_categorical":
         return pa.array(values.tolist(), pa.list_(pa.string()))
     if feature.kind == "dense_vector":
