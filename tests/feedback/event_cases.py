@@ -25,8 +25,9 @@ def make_outcomes(rows: int = 300, *, days: int = 4, seed: int = 0) -> pd.DataFr
     rng = np.random.default_rng([seed, 7])
     # Each row at a second of its own, so no two have one derived id.
     time = START + np.sort(rng.choice(days * DAY, rows, replace=False))
-    return pd.DataFrame({"user": rng.integers(0, 40, rows).astype(str), "product": rng.integers(0, 30, rows).astype(str),
-                         "stars": rng.integers(1, 6, rows).astype(float), "time": time})
+    users, items = (rng.integers(0, n, rows).astype(str) for n in (40, 30))
+    return pd.DataFrame({"user": users, "product": items, "stars": rng.integers(1, 6, rows).astype(float),
+                         "time": time})
 
 
 def as_logged(frame: pd.DataFrame) -> pd.DataFrame:

@@ -64,6 +64,8 @@ def json_chunks(path: str, *, wanted: Iterable[str], progress: bool = False,
             row = _parse(line)
             if row is None:
                 malformed.append((number, "malformed_row", to_json({"line": line.rstrip("\r\n")[:1000]})))
+            elif any(_nested(row.get(name)) for name in wanted):
+                malformed.append((number, "nested_value", to_json(row)))
             else:
                 numbers.append(number)
                 rows.append(row)
@@ -107,26 +109,23 @@ def _chunk(path: str, numbers: list[int], rows: list[dict], malformed: tuple, wa
     return Chunk(path, np.asarray(numbers, np.int64), columns, content, malformed)
 
 
+def _nested(value: Any) -> bool:
+    """Whether a value is neither a single one nor a list of such."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value))
+
+
 def _array(values: list) -> pa.Array:
     if any(isinstance(v, list) for v in values):
         # A line may have one value where others have a list of them.
         values = [v if isinstance(v, list) or v is None else [v] for v in values]
-        try:
-            return pa.array(values)
-        except (pa.ArrowException, UnicodeEncodeError, OverflowError):
-            lengths = [0 if v is None else len(v) for v in values]
-            flat = _array([_scalar(x) for v in values if v is not None for x in v])
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=pa.array([v is None for v in values]))
+        lengths = [0 if v is None else len(v) for v in values]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), _array([x for v in values if v is not None for x in v]),
+                                        mask=pa.array([v is None for v in values], pa.bool_()))
     try:
-        array = pa.array(values)
-        return array if not pa.types.is_nested(array.type) else _strings(values)
+        return pa.array(values)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):
         return _strings(values)
-
-
-def _scalar(value):
-    return to_json(value) if isinstance(value, dict | list) else value
 
 
 def _strings(values: list) -> pa.Array:
