@@ -21,6 +21,7 @@ from tfmeta.errors import DataError
 from trainer.feedback.refresh_config import RefreshConfig
 
 _TIME = "interaction_time"
+_REFRESH = "refresh"
 # Keeps the choice of old users apart from every other draw of the same seed.
 _STREAM = 11
 
@@ -56,7 +57,7 @@ def refresh_data(events: pd.DataFrame, *, previous: PreparedData, feature_spec: 
     Users whom the last run's data do not have, nor any run before it was trained on, are new; of them those who
     arrived last, `test_share` of all who have enough interactions for a task, are held out for the test, and so is
     everybody who arrived after the first of these. Everybody else is trained on, with what the last run's data have of
-    them.
+    them; so are, as old tasks, the users whom the last refresh held out.
 
     Args:
       events: outcomes of the window: `user_id, item_id, label, time` (unix seconds).
@@ -81,8 +82,8 @@ def refresh_data(events: pd.DataFrame, *, previous: PreparedData, feature_spec: 
     items = _newest(previous.items, items, "item_id", feature_spec.item_id)
     test = _arrived_last(events, known=_known(previous, feature_spec), config=config)
     old = _old_rows(previous, keep=set(events["user_id"]), config=config)
-    rows = pd.concat([old, events], ignore_index=True).sort_values("time", kind="stable")
-    rows = rows.drop_duplicates(["user_id", "item_id"], keep="last", ignore_index=True)
+    rows = pd.concat([_held_out_rows(previous, since=since), old, events], ignore_index=True)
+    rows = rows.sort_values("time", kind="stable").drop_duplicates(["user_id", "item_id"], keep="last", ignore_index=True)
     schema = _schema(feature_spec)
     names = {column: feature.name for column, feature in ids.items()}
     raw = RawData.from_frames(
@@ -101,7 +102,7 @@ def refresh_data(events: pd.DataFrame, *, previous: PreparedData, feature_spec: 
             mode="explicit", last_out=True, validation_user_share=0.0, validation_item_share=0.0,
             warm_test_user_share=0.0, query_size=config.query_size, min_interactions=config.min_interactions,
             max_interactions=config.max_interactions, seed=config.seed, **cold)
-        prepared = prepare(raw=raw, out=out, split=split, vocabulary=vocabulary, dataset="refresh", overwrite=True,
+        prepared = prepare(raw=raw, out=out, split=split, vocabulary=vocabulary, dataset=_REFRESH, overwrite=True,
                            extend=feature_spec)
     return describe(prepared, feature_spec=feature_spec, since=since)
 
@@ -155,6 +156,28 @@ def _old_rows(previous: PreparedData, *, keep: set, config: RefreshConfig) -> pd
     rng = np.random.default_rng([config.seed, _STREAM])
     chosen = set(rng.choice(others, config.replay_users, replace=False).tolist())
     return rows[rows["user_id"].isin(keep | chosen)]
+
+
+def _held_out_rows(previous: PreparedData, *, since: int) -> pd.DataFrame:
+    """Returns the interactions of the users whom the last refresh tested on; their times keep the order alone.
+
+    The test of other directories is a fixed one, which no training may ever see.
+    """
+    columns = ["user_id", "item_id", "label", "time"]
+    if previous.summary.get("dataset") != _REFRESH:
+        return pd.DataFrame(columns=columns)
+    tasks = previous.tasks("test")
+    parts = []
+    for side, later in (("support", 0), ("query", 1)):
+        length, width = getattr(tasks, f"{side}_length"), getattr(tasks, f"{side}_item").shape[1]
+        real = np.arange(width)[None, :] < length[:, None]
+        task, place = np.nonzero(real)
+        parts.append(pd.DataFrame({
+            "user_id": previous.users["user_id"].to_numpy()[tasks.user_row[task]],
+            "item_id": previous.items["item_id"].to_numpy()[getattr(tasks, f"{side}_item")[real]],
+            "label": getattr(tasks, f"{side}_label")[real], "time": place + later * tasks.support_item.shape[1]}))
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(time=since - 1 - rows["time"].max() + rows["time"]) if len(rows) else rows
 
 
 def _schema(spec: FeatureSpec) -> Schema:
