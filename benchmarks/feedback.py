@@ -92,7 +92,7 @@ def drifting_stream(*, seed: int, turn: float, users: int, periods: int = 5) -> 
                             "item_units": [32]},
                   "sampler": {"query_size": 10, "min_interactions": 13, "support_size": [1, 40]},
                   "optimizer": {"name": "adam", "learning_rate": 0.01, "schedule": "cosine"}},
-        refresh={"seed": seed, "epochs": 5})
+        refresh={"seed": seed})
 
 
 def movielens_stream(source: str, *, seed: int, weeks: int = 5) -> Stream:
@@ -112,7 +112,7 @@ def movielens_stream(source: str, *, seed: int, weeks: int = 5) -> Stream:
         name="movielens_1m", schema=raw.schema, users=raw.users, items=raw.items,
         events=events[first >= _FIRST_TIMESTAMP].sort_values("time", kind="stable", ignore_index=True),
         bounds=tuple(_WEEK_OF_2000_11_20 + 7 * _DAY * week for week in range(weeks + 1)),
-        training={**training, "seed": seed, "epochs": 20}, refresh={"seed": seed, "epochs": 5, "min_test_users": 15})
+        training={**training, "seed": seed, "epochs": 20}, refresh={"seed": seed, "min_test_users": 15})
 
 
 def prepare_until(stream: Stream, end: int, *, out: str, test: np.ndarray | None = None):
@@ -322,7 +322,7 @@ def main() -> int:
     parser.add_argument("--source", help="directory with MovieLens-1M")
     parser.add_argument("--seeds", type=int, default=3, help="of data and training (MovieLens-1M: of training)")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--users", type=int, default=4000, help="synthetic users")
+    parser.add_argument("--users", type=int, default=3000, help="synthetic users")
     parser.add_argument("--turn", type=float, default=90.0, help="degrees that synthetic items turn in a year")
     parser.add_argument("--work", default="runs/feedback", help="where data and runs lie")
     parser.add_argument("--out", default=str(RESULTS), help="results file")

@@ -102,9 +102,9 @@ class _Refresh:
         if self._previous.training_fingerprint() != self._last.training_fingerprint:
             raise RunError(f"Run '{self._last.path}' was trained on other data than '{self._previous.path}' holds. "
                            "Give the directory it was trained on with --data.")
-        dates = log.dates()
+        dates = log.dates("outcome")
         if not dates:
-            raise DataError("A refresh requires events, the log has none. Fill it with 'tfmeta ingest'.")
+            raise DataError("A refresh requires outcomes, the log has none. Fill it with 'tfmeta ingest'.")
         self._end = dates[-1]
         self._start = self._end - datetime.timedelta(days=config.window_days - 1)
         self._since = int(datetime.datetime.combine(self._start, datetime.time(), datetime.UTC).timestamp())

@@ -16,7 +16,7 @@ class RefreshConfig:
         event in the window.
       replay_users: at most so many of them are kept, a random choice; None for all.
       epochs: passes over the new tasks.
-      learning_rate_factor: learning rate relative to the last run's.
+      learning_rate_factor: learning rate relative to that of the first run, to which all refreshes go back.
       test_share: share of the users who are new in the window that is tested on and not trained on, those who arrived
         last.
       query_size, min_interactions, max_interactions: of a test task, see `SplitConfig`; its query is the user's last
@@ -34,8 +34,8 @@ class RefreshConfig:
     window_days: int = 28
     replay_share: float = 0.3
     replay_users: int | None = 100_000
-    epochs: int = 3
-    learning_rate_factor: float = 0.5
+    epochs: int = 10
+    learning_rate_factor: float = 1.0
     test_share: float = 0.2
     query_size: int = 10
     min_interactions: int = 13

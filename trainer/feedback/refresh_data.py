@@ -82,8 +82,10 @@ def refresh_data(events: pd.DataFrame, *, previous: PreparedData, feature_spec: 
     items = _newest(previous.items, items, "item_id", feature_spec.item_id)
     test = _arrived_last(events, known=_known(previous, feature_spec), config=config)
     old = _old_rows(previous, keep=set(events["user_id"]), config=config)
-    rows = pd.concat([_held_out_rows(previous, since=since), old, events], ignore_index=True)
-    rows = rows.sort_values("time", kind="stable").drop_duplicates(["user_id", "item_id"], keep="last", ignore_index=True)
+    # Without empty frames, whose columns have no type.
+    rows = pd.concat([f for f in (_held_out_rows(previous, since=since), old, events) if len(f)], ignore_index=True)
+    rows = rows.sort_values("time", kind="stable")
+    rows = rows.drop_duplicates(["user_id", "item_id"], keep="last", ignore_index=True)
     schema = _schema(feature_spec)
     names = {column: feature.name for column, feature in ids.items()}
     raw = RawData.from_frames(
