@@ -1,6 +1,6 @@
 """TFRecord files of tf.Example as columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +18,22 @@ def column_names(path: str) -> list[str]:
     return sorted(_kinds(path))
 
 
-def record_chunks(path: str, *, wanted: list[str], rows: int) -> Iterator[Chunk]:
+def record_chunks(path: str, *, wanted: list[str], rows: int,
+                  expected: Mapping[str, str] | None = None) -> Iterator[Chunk]:
     """Yields blocks of records; at least one, so that columns are seen.
 
     A record that is no tf.Example, or has a list of another kind than the others, is passed on as malformed.
 
+    Args:
+      path: the file; compressed if its name ends in `.gz`.
+      wanted: columns to read.
+      rows: most records in a block.
+      expected: kinds of the columns that the first records may lack; without it such a column is left out.
+
     Raises:
       DataError: if the file is damaged.
     """
-    kinds = _kinds(path)
+    kinds = {**(expected or {}), **_kinds(path)}
     first, block = 0, []
     for record in _records(path):
         block.append(record)
