@@ -21,7 +21,7 @@ ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow test-browser lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-batch bench-gpu bench-peers-env lock env clean distclean
+.PHONY: help demo test test-slow test-browser test-tfx tfx-env lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-batch bench-gpu bench-peers-env lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -64,6 +64,23 @@ test-browser: $(STAMP) ## click through the page of tfmeta serve in chromium, in
 	    exit 2; }; \
 	fi
 	@$(BIN)/python -m pytest -m browser tests/browser </dev/null
+
+# TFX cannot be installed beside the rest, so its pipeline has an environment, and a run of its tests, of its own.
+TFX_VENV ?= .venv-tfx
+TFX_STAMP := $(TFX_VENV)/.installed
+
+ifneq ($(shell test ! -e $(TFX_VENV)/.unfinished && $(TFX_VENV)/bin/python -c 'print("runs")' 2>/dev/null),runs)
+.PHONY: $(TFX_STAMP)
+endif
+
+$(TFX_STAMP): requirements/tfx.txt requirements/tfx_no_deps.txt requirements/tfx_environment.sh pyproject.toml
+	@requirements/tfx_environment.sh "$(TFX_VENV)" "$(BIN)/python"
+	@touch $@
+
+tfx-env: $(TFX_STAMP) ## the environment of the TFX pipeline in .venv-tfx (Python 3.11)
+
+test-tfx: $(TFX_STAMP) ## run the TFX pipeline from data to a pushed model, and compile it (under 3 minutes)
+	@$(TFX_VENV)/bin/python -m pytest tests/tfx $(ARGS) </dev/null
 
 # What a benchmark is told about MovieLens-1M.
 ML1M = --source "$(SOURCE)" --tasks "$(TASKS)" --validation "$(VALIDATION)" --runs "$(RUNS)" $(ARGS)
@@ -120,6 +137,8 @@ lock: $(STAMP) ## resolve requirements/dev.txt again
 	  pyproject.toml requirements/dev.in -o requirements/dev.txt -q
 	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 requirements/bench.in \
 	  -o requirements/bench.txt -q
+	uv pip compile --universal --no-emit-index-url --no-header --python-version 3.11 \
+	  pyproject.toml requirements/tfx.in -o requirements/tfx.txt -q
 
 clean: ## remove what tests and builds leave behind
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -4,13 +4,14 @@ import json
 import os
 import tempfile
 
+from tfmeta.config import require
 from tfmeta.errors import ConfigError
 from tfmeta.io import filesystem
-from trainer.pipelines.tfx.pipeline_config import TfxPipelineConfig
+from trainer.pipelines.tfx.pipeline_config import PipelineConfig
 from trainer.pipelines.tfx.require_tfx import require_tfx
 
 
-def compile_pipeline(config: TfxPipelineConfig, *, out: str) -> str:
+def compile_pipeline(config: PipelineConfig, *, out: str) -> str:
     """Writes the pipeline job that TFX's KubeflowV2DagRunner makes; the same configuration gives the same bytes.
 
     Args:
@@ -21,10 +22,17 @@ def compile_pipeline(config: TfxPipelineConfig, *, out: str) -> str:
       `out`.
 
     Raises:
-      ConfigError: if TFX is not installed, or the file has another ending than `.json`.
+      ConfigError: if TFX is not installed, the file has another ending than `.json`, or a place is none that the
+        steps' machines see.
     """
     if not out.endswith(".json"):
         raise ConfigError(f"'--out' requires a file with the ending .json, received '{out}'.")
+    require(filesystem.is_remote(config.root), "root", "a bucket for the artifacts, such as gs://bucket/root",
+            config.root)
+    for key, path in (("push_to", config.push_to), ("parameters.source", config.parameters.source),
+                      ("parameters.schema", config.parameters.schema)):
+        require(not path or filesystem.is_remote(path) or os.path.isabs(path), key,
+                "a URI, or a path that is mounted wherever a step runs", path)
     require_tfx()
     from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 

@@ -1,11 +1,10 @@
 """The pipeline in this process."""
 
 import dataclasses
-import json
 import os
 
 from tfmeta.io import filesystem
-from trainer.pipelines.tfx.pipeline_config import TfxPipelineConfig
+from trainer.pipelines.tfx.pipeline_config import PipelineConfig
 from trainer.pipelines.tfx.require_tfx import require_tfx
 
 METADATA = "metadata.sqlite"
@@ -28,7 +27,7 @@ class LocalRun:
     model: str | None
 
 
-def run_local(config: TfxPipelineConfig, *, metadata: str | None = None) -> LocalRun:
+def run_local(config: PipelineConfig, *, metadata: str | None = None) -> LocalRun:
     """Runs the pipeline with TFX's LocalDagRunner.
 
     Args:
@@ -62,13 +61,8 @@ def _outcome(connection) -> LocalRun:
     blessing, evaluation, pushed = (max(store.get_artifacts_by_type(name), key=lambda a: a.id)
                                     for name in ("ModelBlessing", "ModelEvaluation", "PushedModel"))
 
-    def value(artifact, key: str):
-        found = artifact.custom_properties[key]
-        text = getattr(found, found.WhichOneof("value"))
-        # Values set by functions are stored as JSON.
-        return json.loads(text["value"]) if not isinstance(text, int | str) else text
-
-    was_pushed = value(pushed, "pushed") == 1
-    return LocalRun(passed=value(blessing, "blessed") == 1, reasons=value(blessing, "blessing_message"),
+    was_pushed = pushed.custom_properties["pushed"].int_value == 1
+    return LocalRun(passed=blessing.custom_properties["blessed"].int_value == 1,
+                    reasons=blessing.custom_properties["blessing_message"].string_value,
                     report=filesystem.join(evaluation.uri, "report.html"),
-                    model=value(pushed, "pushed_destination") if was_pushed else None)
+                    model=pushed.custom_properties["pushed_destination"].string_value if was_pushed else None)

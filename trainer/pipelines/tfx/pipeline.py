@@ -10,14 +10,14 @@ from tfmeta import config as configs
 from trainer.pipelines.steps.prepare import preparation_settings, whole
 from trainer.pipelines.tfx.components import gated_evaluator, interaction_example_gen
 from trainer.pipelines.tfx.example_writer import SPLITS
-from trainer.pipelines.tfx.pipeline_config import TfxPipelineConfig
+from trainer.pipelines.tfx.pipeline_config import PipelineConfig
 from trainer.pipelines.tfx.trainer_settings import TrainerSettings
 from trainer.pipelines.tfx.versioned_pusher import VersionedPusher
 
 RUN_FN = "trainer.pipelines.tfx.run_fn.run_fn"
 
 
-def build_pipeline(config: TfxPipelineConfig, **options) -> pipeline.Pipeline:
+def build_pipeline(config: PipelineConfig, **options) -> pipeline.Pipeline:
     """Returns the pipeline: Examples and Schema, TFX's Trainer, evaluation and blessing, Pusher.
 
     Args:

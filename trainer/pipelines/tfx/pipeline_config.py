@@ -14,7 +14,7 @@ _UNUSED = ("serving", "serving_image", "batch_mode", "batch_interactions", "batc
 
 
 @dataclasses.dataclass(frozen=True)
-class TfxPipelineConfig:
+class PipelineConfig:
     """The TFX pipeline.
 
     Attributes:
