@@ -17,6 +17,7 @@ from trainer.feedback.feature_drift import FeatureDrift, feature_drift
 from trainer.feedback.gain_trend import GainTrend, gain_trend
 from trainer.feedback.label_drift import LabelDrift, label_drift
 from trainer.feedback.population_stability import LEAST_UNITS, MODERATE, SHIFTED, verdict_of
+from trainer.report.words import metric_name
 
 __all__ = ["Window", "drift_report"]
 
@@ -133,5 +134,5 @@ def _of_cold(cold: ColdShare) -> str:
 
 def _of_gain(gain: GainTrend) -> str:
     first, last = gain.points[0], gain.points[-1]
-    return (f"gain from adaptation {gain.verdict}: {first['gain']:+.4f} {gain.metric} in {first['period']}, "
+    return (f"gain from adaptation {gain.verdict}: {first['gain']:+.4f} {metric_name(gain.metric)} in {first['period']}, "
             f"{last['gain']:+.4f} in {last['period']}")

@@ -53,11 +53,11 @@ def _stability_bars(rows: Sequence[FeatureDrift]) -> str:
         place = range(len(rows))
         noise = [min(r.noise, r.psi) for r in rows]
         axes.barh(place, noise, color=figures.GRID, height=0.6, zorder=2)
-        axes.barh(place, [r.above_noise for r in rows], left=noise, color=[_COLORS[r.verdict] for r in rows], height=0.6,
-                  zorder=2)
+        axes.barh(place, [r.above_noise for r in rows], left=noise, color=[_COLORS[r.verdict] for r in rows],
+                  height=0.6, zorder=2)
         for threshold, color in ((MODERATE, _COLORS["moderate"]), (SHIFTED, _COLORS["shifted"])):
-            for i, row in enumerate(rows):
-                axes.plot([noise[i] + threshold] * 2, [i - 0.38, i + 0.38], color=color, linewidth=1.2, zorder=3)
+            for i, start in enumerate(noise):
+                axes.plot([start + threshold] * 2, [i - 0.38, i + 0.38], color=color, linewidth=1.2, zorder=3)
             axes.plot([], [], color=color, linewidth=1.2, label=f"{threshold:g} above chance")
         for i, row in enumerate(rows):
             axes.annotate(f"{row.psi:.3f}", (row.psi, i), xytext=(4, 0), textcoords="offset points", va="center",

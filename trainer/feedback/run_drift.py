@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `tfmeta drift`."""
     parser.epilog = _EPILOG
     parser.add_argument("--log", required=True, metavar="LOG", help="event log, from 'tfmeta ingest'")
-    parser.add_argument("--current", metavar="FIRST:LAST", help="days of the window in question; either may be left out")
-    parser.add_argument("--reference", metavar="FIRST:LAST", help="days to compare it with; either may be left out")
+    parser.add_argument("--current", metavar="FIRST:LAST",
+                        help="days of the window in question; either end may be left out")
+    parser.add_argument("--reference", metavar="FIRST:LAST", help="days to compare it with; either end may be left out")
     parser.add_argument("--days", type=int, default=7, metavar="N",
                         help="without --current: the last N days of the log (default: %(default)s)")
     parser.add_argument("--reference-days", type=int, default=28, metavar="N",
@@ -44,17 +45,17 @@ def run(args: argparse.Namespace) -> int:
 
     log = EventLog.open(args.log)
     current, reference = _windows(args, log)
-    windows = []
-    for name, (start, end) in (("reference", reference), ("current", current)):
+    windows = {}
+    for name, (start, end) in (("current", current), ("reference", reference)):
         window = Window.from_log(log, start, end)
         if not len(window.interactions):
             dates = log.dates("outcome")
             there = f"outcomes from {dates[0]} to {dates[-1]}" if dates else "no outcomes"
             raise DataError(f"The {name} window requires outcomes from {start or 'the first day'} to "
                             f"{end or 'the last day'}, received none; the log has {there}.")
-        windows.append(window)
+        windows[name] = window
     gains = read_gains(args.runs) if args.runs else None
-    report = drift_report(*windows, feature_spec=log.feature_spec, gains=gains, alpha=args.alpha)
+    report = drift_report(windows["reference"], windows["current"], feature_spec=log.feature_spec, gains=gains, alpha=args.alpha)
     if args.out is not None:
         filesystem.makedirs(args.out)
         filesystem.write_text(filesystem.join(args.out, "drift.json"), report.to_json())
@@ -123,8 +124,8 @@ def _describe(report, out: str | None) -> str:
             p = "-" if row.p_value is None else f"{row.p_value:.2g}"
             lines.append(f"  {row.title:<{width}}  {row.psi:7.3f} {row.noise:7.3f} {p:>8}  {row.verdict}")
     cold = report.cold
-    lines += ["", f"  new: {cold.users:.0%} of users, {cold.items:.0%} of items, {cold.interactions:.1%} of interactions "
-              f"with unseen items ({cold.expected:.1%} expected)"]
+    lines += ["", f"  new: {cold.users:.0%} of users, {cold.items:.0%} of items, {cold.interactions:.1%} of "
+              f"interactions with unseen items ({cold.expected:.1%} expected)"]
     if out is not None:
         lines.append(f"\nReport: {filesystem.join(out, 'drift.html')}")
     return "\n".join(lines)
