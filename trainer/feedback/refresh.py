@@ -177,8 +177,8 @@ class _Refresh:
         bar.set_description("evaluate")
         before = self._steps.do("before", self._inputs, lambda _: self._evaluate_before())
         bar.update()
-        decision = is_needed(verdict=drift["verdict"], drift_reasons=drift["reasons"], gain_now=before["gain"],
-                             gain_then=self._own_gain(), config=self._config, force=force)
+        decision = is_needed(verdict=drift["verdict"], drift_reasons=drift["reasons"], now=before,
+                             then=self._own_figures(), metric=self._metric, config=self._config, force=force)
         report = {"decision": None, "reasons": list(decision.reasons), "from": self._last.path,
                   "window": {"start": str(self._start), "end": str(self._end), "events": len(self._events)},
                   "drift": drift["verdict"], "data": counts, "metric": self._metric,
@@ -258,16 +258,16 @@ class _Refresh:
         return {"value": value, "unadapted": base, "gain": gain(self._metric, adapted=value, unadapted=base),
                 "users": adapted["users"]}
 
-    def _own_gain(self) -> float | None:
-        """Returns the gain that the last run's own evaluation has for new users; None where there is none."""
+    def _own_figures(self) -> dict[str, float] | None:
+        """Returns what the last run's own evaluation has for new users; None where there is none."""
         path = self._last.file("evaluation.json")
-        if not filesystem.exists(path):
+        rows = read_json(path)["rows"] if filesystem.exists(path) else []
+        rows = [r for r in rows if r["role"] == "learner" and not r.get("uses_history")]
+        found = [_row(rows, rows[0]["model"], self._metric, k) for k in ("all", 0)] if rows else [None]
+        if None in found:
             return None
-        rows = [r for r in read_json(path)["rows"] if r["role"] == "learner" and not r.get("uses_history")]
-        values = [_row(rows, rows[0]["model"], self._metric, k) for k in ("all", 0)] if rows else [None]
-        if None in values:
-            return None
-        return gain(self._metric, adapted=values[0]["value"], unadapted=values[1]["value"])
+        adapted, unadapted = (row["value"] for row in found)
+        return {"value": adapted, "gain": gain(self._metric, adapted=adapted, unadapted=unadapted)}
 
     def _per_user(self):
         """Returns the deciding metric of the old and of the refreshed model, `[U]` each, for the same users."""

@@ -25,6 +25,8 @@ class RefreshConfig:
       metric: that decides; None takes `mae` for ratings and `auc` otherwise.
       hold_share: the last run holds its gain from adaptation while the gain on the newest users is at least this share
         of what its own evaluation had.
+      max_decline: the last run holds its quality while the metric on the newest users is worse than in its own
+        evaluation by at most this share.
       min_improvement: by how much the refreshed model must be better than the old one, in the metric's unit.
       drift: least verdict of the drift report that calls for a refresh.
       gate: also ask the gate, see `export.gate`.
@@ -44,6 +46,7 @@ class RefreshConfig:
     min_test_users: int = 30
     metric: Literal["mae", "auc", "ndcg@5"] | None = None
     hold_share: float = 0.8
+    max_decline: float = 0.05
     min_improvement: float = 0.0
     drift: Literal["moderate", "shifted"] = "moderate"
     gate: bool = True
@@ -62,5 +65,6 @@ class RefreshConfig:
         require(self.max_interactions is None or self.max_interactions >= self.min_interactions, "max_interactions",
                 f"none or at least min_interactions {self.min_interactions}", self.max_interactions)
         require(0 <= self.hold_share <= 1, "hold_share", "a share from 0 to 1", self.hold_share)
+        require(self.max_decline >= 0, "max_decline", "0 or more", self.max_decline)
         require(self.min_improvement >= 0, "min_improvement", "0 or more", self.min_improvement)
         require(0 <= self.seed < 2**31, "seed", "an integer in [0, 2^31)", self.seed)

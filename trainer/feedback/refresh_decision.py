@@ -1,7 +1,7 @@
 """Whether to refresh, and whether the refreshed model takes over."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,33 +37,42 @@ def gain(metric: str, *, adapted: float, unadapted: float) -> float:
     return unadapted - adapted if lower_is_better(metric) else adapted - unadapted
 
 
-def is_needed(*, verdict: str, drift_reasons: Sequence[str], gain_now: float, gain_then: float | None,
-              config: RefreshConfig, force: bool = False) -> Decision:
-    """Decides before training, by the drift report and by what the last run still gains from adapting.
+def is_needed(*, verdict: str, drift_reasons: Sequence[str], now: Mapping[str, float],
+              then: Mapping[str, float] | None, metric: str, config: RefreshConfig, force: bool = False) -> Decision:
+    """Decides before training, by the drift report and by how the last run does on the newest users.
+
+    A drift report sees how users, items and labels are distributed. That people have come to like other items, with the
+    same features, only the model's own figures show.
 
     Args:
       verdict: of the drift report.
       drift_reasons: of the drift report.
-      gain_now: the last run's gain from adaptation on the newest users.
-      gain_then: that of its own evaluation; None where it has none, then any gain counts as held.
+      now: `value` of the metric and `gain` from adaptation of the last run on the newest users.
+      then: those of its own evaluation; without them nobody can say that it holds them.
+      metric: that decides.
       config: thresholds.
       force: refresh in any case.
     """
-    reasons = []
-    drifted = _ORDER.index(verdict) >= _ORDER.index(config.drift)
-    if drifted:
-        reasons += [f"drift is {verdict}: {'; '.join(drift_reasons) or 'no reasons given'}"]
-    least = 0.0 if gain_then is None else config.hold_share * max(gain_then, 0.0)
-    lost = not gain_now > 0 or gain_now < least
-    then = "which nobody measured before" if gain_then is None else f"{gain_then:.4f} in its own evaluation"
-    text = f"gain from adaptation is {gain_now:.4f} on the newest users, {then}"
-    if lost:
-        reasons.append(f"{text}; {config.hold_share:.0%} of it was to be held")
+    reasons, held = [], []
+    if _ORDER.index(verdict) >= _ORDER.index(config.drift):
+        reasons.append(f"drift is {verdict}: {'; '.join(drift_reasons) or 'no reasons given'}")
+    else:
+        held.append(f"drift is {verdict}")
+    if then is None:
+        reasons.append("the last run has no evaluation of new users that it could hold; 'tfmeta evaluate' makes one")
+    else:
+        text = (f"gain from adaptation is {now['gain']:.4f} on the newest users, {then['gain']:.4f} in its own "
+                "evaluation")
+        lost = not now["gain"] >= config.hold_share * then["gain"] or not now["gain"] > 0
+        (reasons if lost else held).append(f"{text}, of which {config.hold_share:.0%} was to be held" if lost else text)
+        text = f"{metric} is {now['value']:.4f} on the newest users, {then['value']:.4f} in its own evaluation"
+        worse = then["value"] - now["value"] if not lower_is_better(metric) else now["value"] - then["value"]
+        declined = not worse <= config.max_decline * abs(then["value"])
+        (reasons if declined else held).append(f"{text}, worse by more than {config.max_decline:.0%}" if declined
+                                               else text)
     if force and not reasons:
         reasons.append("asked for although nothing has changed")
-    if not reasons:
-        return Decision(False, (f"drift is {verdict}", text))
-    return Decision(True, tuple(reasons))
+    return Decision(bool(reasons), tuple(reasons or held))
 
 
 def is_better(before: np.ndarray, after: np.ndarray, *, metric: str, gate_reasons: Sequence[str],
