@@ -245,7 +245,7 @@ def measure(tasks, runs: dict[str, str]) -> pd.DataFrame:
 
 
 def rows_of(name: str, seed: int | str, period: int | str, costs: dict[str, dict], values: pd.DataFrame) -> list[dict]:
-    """Returns flat rows: each policy's metrics and costs, and what it gains over never refreshing."""
+    """Returns flat rows: each policy's metrics and costs, by how much it is better than never, and refresh than all."""
     from tfmeta.metrics import lower_is_better
     from tfmeta.metrics.significance import bootstrap_interval, wilcoxon
 
@@ -257,13 +257,15 @@ def rows_of(name: str, seed: int | str, period: int | str, costs: dict[str, dict
         rows += [{**head, "k": None, "metric": metric, "value": value, "low": None, "high": None, "p_value": None,
                   "users": None} for metric, value in costs[policy].items()]
         for k in map(str, KS):
-            own, never = (values[(values["policy"] == p) & (values["k"] == k)].set_index(key).sort_index()
-                          for p in (policy, "never"))
+            found = {p: values[(values["policy"] == p) & (values["k"] == k)].set_index(key).sort_index()
+                     for p in POLICIES}
+            others = POLICIES if policy == "refresh" else ("never",)
             for metric in METRICS:
                 sign = -1 if lower_is_better(metric) else 1
-                columns = {metric: own[metric].to_numpy()}
-                if policy != "never":
-                    columns[f"better_than_never_{metric}"] = sign * (own[metric] - never[metric]).to_numpy()
+                columns = {metric: found[policy][metric].to_numpy()}
+                columns |= {f"better_than_{other}_{metric}": sign * (found[policy][metric]
+                                                                     - found[other][metric]).to_numpy()
+                            for other in others if other != policy}
                 for label, column in columns.items():
                     known = column[~np.isnan(column)]
                     if not len(known):
