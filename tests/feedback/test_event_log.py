@@ -128,7 +128,7 @@ def test_bad_rows_go_to_the_quarantine_with_their_number(log, tmp_path):
     with pytest.raises(DataError, match=r"11 of 61 rows of '.*rows.jsonl' are bad .* so none was taken.*First: data "
                                         "row 25, missing_user_id"):
         log.ingest(str(path), kind="outcome")
-    assert log.dates() == [] and not list((tmp_path / "log").rglob("part-*"))
+    assert log.dates() == [] and not list((tmp_path / "log").glob("date=*"))
     report = log.ingest(str(path), kind="outcome", max_bad_share=0.5)
     assert (report.read, report.taken) == (61, 50) and report.first_bad[1:3] == (25, "missing_user_id")
     pd.testing.assert_frame_equal(log.outcomes(), as_logged(make_outcomes(50)))

@@ -24,7 +24,7 @@ from trainer.feedback.entity_table import SIDES, EntityTable, schema_of
 from trainer.feedback.event_cleaner import EventCleaner
 from trainer.feedback.event_schema import EVENT_SCHEMA, LAYOUT_VERSION, natural_spec, resolve_columns
 from trainer.feedback.event_source import EventSource
-from trainer.feedback.ingest_file import BLOCK_ROWS, IngestFile
+from trainer.feedback.ingest_file import BLOCK_ROWS, IngestFile, remove_part
 from trainer.feedback.ingest_report import IngestReport
 from trainer.feedback.ledger import Ledger
 from trainer.feedback.stored_events import damaged
@@ -264,7 +264,7 @@ class EventLog:
             for name in filesystem.listdir(path):
                 unnamed = folder.startswith("date=") and name.startswith("part-") and f"{folder}/{name}" not in named
                 if unnamed or name.endswith(".tmp"):
-                    filesystem.remove_tree(filesystem.join(path, name))
+                    remove_part(self.path, f"{folder}/{name}")
 
 
 def _sources(sources: Any) -> list[EventSource]:

@@ -31,6 +31,14 @@ def date_of(day: int) -> str:
     return (datetime.date(1970, 1, 1) + datetime.timedelta(days=int(day))).isoformat()
 
 
+def remove_part(path: str, part: str) -> None:
+    """Removes a part of the log at `path`, and its day's folder if that is then empty."""
+    filesystem.remove_tree(filesystem.join(path, part))
+    folder = filesystem.join(path, part.rpartition("/")[0])
+    if not filesystem.is_remote(path) and not filesystem.listdir(folder):
+        filesystem.remove_tree(folder)
+
+
 class IngestFile:
     """Takes the rows of one file in.
 
@@ -101,7 +109,7 @@ class IngestFile:
     def discard(self) -> None:
         """Removes the parts of a file that was not taken in."""
         for part in self._parts:
-            filesystem.remove_tree(filesystem.join(self._path, part["path"]))
+            remove_part(self._path, part["path"])
 
     def _flush(self, table: pa.Table) -> None:
         table = self._without_known(table)

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
                             f"{end or 'the last day'}, received none; the log has {there}.")
         windows[name] = window
     gains = read_gains(args.runs) if args.runs else None
-    report = drift_report(windows["reference"], windows["current"], feature_spec=log.feature_spec, gains=gains, alpha=args.alpha)
+    report = drift_report(windows["reference"], windows["current"], feature_spec=log.feature_spec, gains=gains,
+                          alpha=args.alpha)
     if args.out is not None:
         filesystem.makedirs(args.out)
         filesystem.write_text(filesystem.join(args.out, "drift.json"), report.to_json())
