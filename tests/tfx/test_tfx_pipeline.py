@@ -164,9 +164,8 @@ def test_what_the_gate_keeps_back_is_not_pushed(store, tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "evaluate", worse)
     blessing, evaluation = tmp_path / "blessing", tmp_path / "evaluation"
     evaluation.mkdir()
-    reasons = judges.judge(one(store, "Model").uri + "/Format-Serving", model_run=one(store, "ModelRun").uri,
-                           evaluation=str(evaluation), blessing=str(blessing), ks="0,all", baselines="damped_bias",
-                           gate_states="")
+    reasons = judges.judge(one(store, "ModelRun").uri, evaluation=str(evaluation), blessing=str(blessing), ks="0,all",
+                           baselines="damped_bias", gate_states="")
     assert any("0.0100 is no better than" in reason for reason in reasons)
     assert (blessing / "NOT_BLESSED").read_text().splitlines() == reasons and not (blessing / "BLESSED").exists()
     recorded = push(store, str(blessing), base=str(tmp_path / "served"), out=tmp_path / "pushed")
@@ -201,8 +200,50 @@ def test_compiled_pipeline_is_valid(job):
         assert executor["container"]["image"] == "registry/tfmeta-tfx:1"
 
 
+def started(job: dict, name: str, given: dict) -> dict:
+    """Runs a step as its container is told to; returns the executor output."""
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor as entry
+
+    container = job["pipelineSpec"]["deploymentSpec"]["executors"][f"{name}_executor"]["container"]
+    assert container["command"] == ["python", "-m", entry.__name__]
+    words = [json.dumps(given) if word == "{{$}}" else word for word in container["args"]]
+    parsed, rest = entry._parse_flags(words)
+    entry.main((parsed, rest))
+    return json.loads(pathlib.Path(given["outputs"]["outputFile"]).read_text())
+
+
+def test_a_container_runs_a_step_and_tells_the_next_of_its_splits(job, tmp_path):
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
+    from tfx.types import artifact_utils
+
+    spec = job["pipelineSpec"]
+    kinds = spec["components"]["interaction_example_gen"]["outputDefinitions"]["artifacts"]
+    given = {"inputs": {"parameters": {"dataset": {"stringValue": "synthetic"}, "source": {"stringValue": ""},
+                                       "source_schema": {"stringValue": ""},
+                                       "synthetic": {"stringValue": '{"users": 30, "items": 20}'}}},
+             "outputs": {"artifacts": {name: {"artifacts": [{"name": f"projects/1/{name}", "uri": f"{tmp_path}/{name}",
+                                                             "type": kind["artifactType"], "metadata": {}}]}
+                                       for name, kind in kinds.items()},
+                         "outputFile": f"{tmp_path}/output.json"}}
+    made = started(job, "interaction_example_gen", given)["artifacts"]
+    (tmp_path / "schema" / "schema.pbtxt").stat()
+    examples = made["examples"]["artifacts"][0]
+    assert examples["metadata"]["users_rows"] == 30
+    raw = {"examples": _artifact_list(examples)}
+    (read,) = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(raw, {})["examples"]
+    (folder,) = artifact_utils.get_split_uris([read], "users")
+    assert folder == f"{tmp_path}/examples/Split-users" and len(os.listdir(folder)) == 1
+
+
+def _artifact_list(artifact: dict):
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    return json_format.ParseDict({"artifacts": [artifact]}, pipeline_spec_pb2.ArtifactList())
+
+
 def test_every_step_can_be_started_in_its_container(job):
-    """The classes that the containers' command names are there."""
+    """The classes that the containers' commands name are there."""
     from tfx.utils import import_utils
 
     for executor in job["pipelineSpec"]["deploymentSpec"]["executors"].values():

@@ -163,3 +163,32 @@ def test_run_fn_says_what_is_wrong(examples, tmp_path, given, message):
     with pytest.raises(ConfigError, match=message):
         run_fn(fn_args(examples, tmp_path, **given))
     assert not list(tmp_path.iterdir())
+
+
+def test_everything_the_container_copies_is_there_and_reaches_the_build(repository):
+    folder = repository / "trainer/pipelines/container"
+    copied = [word for line in (folder / "Dockerfile.tfx").read_text("utf-8").splitlines() if line.startswith("COPY")
+              for word in line.split()[1:-1]]
+    allowed = [line[1:] for line in (folder / "Dockerfile.tfx.dockerignore").read_text("utf-8").splitlines()
+               if line.startswith("!")]
+    assert {"requirements/tfx.txt", "requirements/tfx_no_deps.txt", "trainer"} <= set(copied)
+    assert sorted(copied) == sorted(allowed) and all((repository / name).exists() for name in copied)
+
+
+def test_the_environment_has_what_the_package_requires(repository):
+    """The lock of the TFX environment, which is installed without resolving, names every dependency."""
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    pins = {}
+    for name in ("tfx.txt", "tfx_no_deps.txt"):
+        for line in (repository / "requirements" / name).read_text("utf-8").splitlines():
+            if line.strip() and not line.lstrip().startswith("#") and "sys_platform == 'never'" not in line:
+                pin = Requirement(line)
+                pins[pin.name] = next(iter(pin.specifier)).version
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    for text in project["dependencies"]:
+        wanted = Requirement(text)
+        version = pins["tensorflow-cpu" if wanted.name == "tensorflow" else wanted.name]
+        assert wanted.specifier.contains(version), text

@@ -27,6 +27,7 @@ def compile_pipeline(config: PipelineConfig, *, out: str) -> str:
     """
     if not out.endswith(".json"):
         raise ConfigError(f"'--out' requires a file with the ending .json, received '{out}'.")
+    config.require_source()
     require(filesystem.is_remote(config.root), "root", "a bucket for the artifacts, such as gs://bucket/root",
             config.root)
     for key, path in (("push_to", config.push_to), ("parameters.source", config.parameters.source),

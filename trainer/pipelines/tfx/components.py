@@ -52,7 +52,7 @@ def gated_evaluator(
     """Evaluates what our `run_fn` has left beside tuned baselines, and blesses the model if the gate lets it pass.
 
     Args:
-      model: the exported model, which is verified once more.
+      model: what is blessed; the export has verified it, and `VersionedPusher` verifies what it publishes.
       model_run: with the run and its prepared data.
       evaluation: gets the run with its evaluation, and `report.html`.
       blessing: gets `BLESSED` or `NOT_BLESSED`, as of TFX's own Evaluator, and the reasons.
@@ -60,12 +60,10 @@ def gated_evaluator(
       baselines: names, comma-separated; empty for those of the label's unit.
       gate_states: states that the gate judges, comma-separated; empty for all.
     """
-    from tfx.utils import path_utils
-
     from trainer.pipelines.tfx.judge import judge
 
-    reasons = judge(path_utils.serving_model_path(model.uri), model_run=model_run.uri, evaluation=evaluation.uri,
-                    blessing=blessing.uri, ks=ks, baselines=baselines, gate_states=gate_states)
+    reasons = judge(model_run.uri, evaluation=evaluation.uri, blessing=blessing.uri, ks=ks, baselines=baselines,
+                    gate_states=gate_states)
     blessing.set_int_custom_property("blessed", int(not reasons))
     blessing.set_string_custom_property("blessing_message", "; ".join(reasons))
     blessing.set_string_custom_property("current_model", model.uri)

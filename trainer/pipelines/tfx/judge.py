@@ -10,12 +10,10 @@ from trainer.pipelines.tfx.run_fn import PREPARED, RUN
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 
 
-def judge(model: str, *, model_run: str, evaluation: str, blessing: str, ks: str, baselines: str,
-          gate_states: str) -> list[str]:
+def judge(model_run: str, *, evaluation: str, blessing: str, ks: str, baselines: str, gate_states: str) -> list[str]:
     """Evaluates a run and decides whether its model is to be served.
 
     Args:
-      model: directory of the SavedModel.
       model_run: what `run_fn` has left.
       evaluation: gets `run/` with its evaluation, and `report.html`.
       blessing: gets an empty file `BLESSED`, or `NOT_BLESSED` with a reason in each line.
@@ -28,7 +26,6 @@ def judge(model: str, *, model_run: str, evaluation: str, blessing: str, ks: str
       ConfigError, DataError, ExportError, RunError: as evaluation and gate do.
     """
     from export.gate import check
-    from export.verify import verify
     from trainer.commands.evaluate import parse_names
 
     evaluated = StepArtifact(filesystem.join(evaluation, RUN))
@@ -37,7 +34,6 @@ def judge(model: str, *, model_run: str, evaluation: str, blessing: str, ks: str
              report=StepArtifact(filesystem.join(evaluation, "report.html")))
     rows = json.loads(filesystem.read_text(filesystem.join(evaluated.path, "evaluation.json")))
     reasons = list(check(rows, states=parse_names(gate_states) or None).reasons)
-    reasons += [f"The exported model failed the check '{c.name}': {c.detail}" for c in verify(model) if not c.passed]
     for name in (BLESSED, NOT_BLESSED):
         filesystem.remove_tree(filesystem.join(blessing, name))
     filesystem.write_text(filesystem.join(blessing, NOT_BLESSED if reasons else BLESSED),

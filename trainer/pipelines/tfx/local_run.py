@@ -38,9 +38,10 @@ def run_local(config: PipelineConfig, *, metadata: str | None = None) -> LocalRu
       what this run has left.
 
     Raises:
-      ConfigError: if TFX is not installed.
+      ConfigError: if TFX is not installed, or it is not said where the data is.
       TfmetaError: as the steps do.
     """
+    config.require_source()
     require_tfx()
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.metadata import sqlite_metadata_connection_config

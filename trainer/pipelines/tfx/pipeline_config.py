@@ -45,7 +45,11 @@ class PipelineConfig:
         for key in _UNUSED:
             require(getattr(given, key) == getattr(defaults, key), f"parameters.{key}",
                     "nothing: the TFX pipeline has no such step", getattr(given, key))
-        require(given.dataset == SYNTHETIC or bool(given.source), "parameters.source",
-                f"where the files of data set {given.dataset} are", given.source)
-        require(given.dataset not in ("csv", "parquet") or bool(given.schema), "parameters.schema",
-                f"a YAML file that says what the files of data set {given.dataset} look like", given.schema)
+
+    def require_source(self) -> None:
+        """Raises ConfigError unless it is said where the data is, which no default can know."""
+        p = self.parameters
+        require(p.dataset == SYNTHETIC or bool(p.source), "parameters.source",
+                f"where the files of data set {p.dataset} are", p.source)
+        require(p.dataset not in ("csv", "parquet") or bool(p.schema), "parameters.schema",
+                f"a YAML file that says what the files of data set {p.dataset} look like", p.schema)
