@@ -40,6 +40,8 @@ PLOT = pathlib.Path(__file__).parents[1] / "docs" / "feedback_loop.svg"
 POLICIES = ("never", "refresh", "scratch", "scratch_window")
 METRICS = ("mae", "auc", "ndcg@5")
 KS = (0, 5, "all")
+_COSTS = ("train_seconds", "train_steps")
+_VERDICTS = ("none", "moderate", "shifted")  # 0, 1 and 2 in rows of the metric `drift`.
 _DAY = 86_400
 _YEAR = 365 * _DAY
 _WEEK_OF_2000_11_20 = 974_678_400  # Monday 0:00 UTC.
@@ -144,11 +146,25 @@ def prepare_until(stream: Stream, end: int, *, out: str, test: np.ndarray | None
     return prepare(raw=raw, out=out, split=split, dataset=stream.name)
 
 
-def play(stream: Stream, *, folder: str, bar) -> Iterator[tuple[int, dict[str, dict], pd.DataFrame]]:
-    """Yields (period, policy -> cost, values) for each period from the second on.
+def drift_of(stream: Stream, window: pd.DataFrame, *, previous, feature_spec) -> dict[str, Any]:
+    """Returns the drift report's verdict and first reason: a period beside what the last run was trained on."""
+    from trainer.feedback.drift import Window, drift_report
+    from trainer.feedback.refresh_data import interactions_of
 
-    Cost is that of the training at the end of the period before. Values have a row per user and k: `policy, k,
-    user_row` and the metrics.
+    windows = []
+    for users, items, rows in ((previous.users, previous.items, interactions_of(previous)),
+                               (stream.users, stream.items, window)):
+        windows.append(Window(users=users[users["user_id"].isin(set(rows["user_id"]))],
+                              items=items[items["item_id"].isin(set(rows["item_id"]))], interactions=rows))
+    report = drift_report(*windows, feature_spec=feature_spec)
+    return {"verdict": report.verdict, "reason": report.reasons[0]}
+
+
+def play(stream: Stream, *, folder: str, bar) -> Iterator[tuple[int, dict[str, dict], pd.DataFrame]]:
+    """Yields (period, policy -> cost, values) for each period.
+
+    Cost is that of the training at the end of the period before; the cost of refreshing also has the `drift` report's
+    verdict on that period. Values have a row per user and k: `policy, k, user_row` and the metrics.
     """
     from tfmeta.config import parse, to_dict
     from trainer.feedback.refresh_config import RefreshConfig
@@ -201,6 +217,8 @@ def play(stream: Stream, *, folder: str, bar) -> Iterator[tuple[int, dict[str, d
             steps.do(f"data{period - 1}", inputs, make)
             from tfmeta.data.prepared_data import PreparedData
 
+            drift = steps.do(f"drift{period - 1}", inputs, lambda _, w=window, p=prepared, s=last.feature_spec:
+                             drift_of(stream, w, previous=p, feature_spec=s))
             data = describe(PreparedData(out), feature_spec=last.feature_spec, since=since)
             scratch = dataclasses.replace(training, distribution="none")
             begin = RefreshStart(last, since, config.replay_share, config.learning_rate_factor)
@@ -212,6 +230,7 @@ def play(stream: Stream, *, folder: str, bar) -> Iterator[tuple[int, dict[str, d
                     name, inputs, lambda _, n=name, s=settings, b=begin, d=data.prepared: trained(n, s, d, b))
                 runs[policy] = name
             costs["never"] = {"train_seconds": 0.0, "train_steps": 0}
+            costs["refresh"] = {**costs["refresh"], "drift": drift}
             prepared = data.prepared
         values = f"{folder}/values{period}.parquet"
 
@@ -254,8 +273,11 @@ def rows_of(name: str, seed: int | str, period: int | str, costs: dict[str, dict
     key = ["seed", *key] if "seed" in values else key
     for policy in POLICIES:
         head = {"data": name, "state": "user_cold", "model": policy, "role": "learner", "seed": seed, "period": period}
-        rows += [{**head, "k": None, "metric": metric, "value": value, "low": None, "high": None, "p_value": None,
-                  "users": None} for metric, value in costs[policy].items()]
+        empty = {"k": None, "low": None, "high": None, "p_value": None, "users": None}
+        rows += [{**head, **empty, "metric": metric, "value": costs[policy][metric]} for metric in _COSTS]
+        if drift := costs[policy].get("drift"):
+            rows.append({**head, **empty, "metric": "drift", "value": _VERDICTS.index(drift["verdict"]),
+                         "reason": drift["reason"]})
         for k in map(str, KS):
             found = {p: values[(values["policy"] == p) & (values["k"] == k)].set_index(key).sort_index()
                      for p in POLICIES}
@@ -285,7 +307,7 @@ def all_rows(name: str, played: dict[int, list[tuple[int, dict, pd.DataFrame]]])
     if later:
         values = pd.concat([values.assign(seed=seed, period=period) for seed, period, _, values in later])
         costs = {policy: {cost: float(np.mean([found[policy][cost] for _, _, found, _ in later]))
-                          for cost in ("train_seconds", "train_steps")} for policy in POLICIES}
+                          for cost in _COSTS} for policy in POLICIES}
         rows += rows_of(name, "mean", "all", costs, values)
     return rows
 
