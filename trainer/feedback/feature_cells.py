@@ -10,7 +10,7 @@ import pandas as pd
 from tfmeta.data.feature import Feature
 
 MISSING = "(missing)"
-MAX_BINS = 10
+MAX_BINS, MAX_WORDS = 10, 100
 _UNITS_A_BIN = 10
 _TOKEN = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
 
@@ -20,19 +20,19 @@ Histogram = tuple[list[str], np.ndarray, np.ndarray]
 def feature_histogram(feature: Feature, windows: Iterable[tuple[pd.Series, np.ndarray]]) -> Histogram:
     """Returns (names of the cells, `[C]` weight in the reference, `[C]` weight in the current window).
 
-    A value that occurs in either window is a cell; a number is a cell of quantiles of the reference. Values of a list
-    and words of a text share the weight of their entity. What is missing has a cell of its own: a feature that stops
-    arriving has changed.
+    A value that occurs in either window is a cell; a number is a cell of quantiles of the reference. The values of a
+    list share the weight of their entity. What is missing has a cell of its own: a feature that stops arriving has
+    changed.
 
     Args:
-      feature: a feature of any kind but dense_vector.
+      feature: categorical, multi_categorical or numeric.
       windows: reference and current: (`[E]` values, `[E]` float64 weights of the entities).
     """
     pairs = [(values.to_numpy(object), weights) for values, weights in windows]
     if feature.kind == "numeric":
         numbers = [(pd.to_numeric(pd.Series(v), errors="coerce").to_numpy(np.float64), w) for v, w in pairs]
         return number_histogram(numbers)
-    split = {"categorical": _single, "multi_categorical": _several, "text": _words}[feature.kind]
+    split = {"categorical": _single, "multi_categorical": _several}[feature.kind]
     return _value_histogram([split(values, weights) for values, weights in pairs])
 
 
@@ -55,6 +55,34 @@ def number_histogram(windows: list[tuple[np.ndarray, np.ndarray]]) -> Histogram:
         cells = np.bincount(np.searchsorted(edges, values, side="left"), weights=weights, minlength=len(edges) + 1)
         counts.append(np.concatenate([[all_weights[~np.isfinite(all_values)].sum()], cells]))
     return names, counts[0], counts[1]
+
+
+def word_weights(windows: Iterable[tuple[pd.Series, np.ndarray]]) -> Histogram:
+    """Returns (words, `[W]` weight of the texts of the reference that have each, the same of the current window).
+
+    The words are the most frequent ones of both windows together, at most `MAX_WORDS`; `MISSING`, for texts without a
+    word, is the first. A text has several words, so these are no cells of one histogram.
+
+    Args:
+      windows: reference and current: (`[E]` texts, `[E]` float64 weights).
+    """
+    windows = [(values.to_numpy(object), weights) for values, weights in windows]
+    flat, weight, side = [], [], []
+    for number, (values, weights) in enumerate(windows):
+        words = [list(dict.fromkeys(_TOKEN.findall(v.lower()))) or [MISSING] if isinstance(v, str) else [MISSING]
+                 for v in values]
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+        flat += [word for text in words for word in text]
+        weight.append(np.repeat(weights, lengths))
+        side.append(np.full(lengths.sum(), number))
+    codes, names = pd.factorize(np.array([MISSING, *flat], object))
+    counts = np.zeros((2, len(names)))
+    np.add.at(counts, (np.concatenate(side), codes[1:]), np.concatenate(weight))
+    total = np.array([max(float(weights.sum()), 1e-12) for _, weights in windows])
+    pooled = counts.sum(axis=0) / total.sum()
+    pooled[0] = np.inf
+    chosen = np.argsort(-pooled, kind="stable")[:MAX_WORDS + 1]
+    return [str(names[i]) for i in chosen], counts[0, chosen], counts[1, chosen]
 
 
 def level_histogram(windows: list[tuple[np.ndarray, np.ndarray]]) -> Histogram:
@@ -101,18 +129,7 @@ def _text(value) -> str:
 
 
 def _several(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _spread([list(dict.fromkeys(str(x) for x in v if x is not None and x != ""))
-                    if isinstance(v, list | tuple | np.ndarray) else [] for v in values], weights)
-
-
-def _words(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _spread([list(dict.fromkeys(_TOKEN.findall(v.lower()))) if isinstance(v, str) else [] for v in values],
-                   weights)
-
-
-def _spread(lists: list[list[str]], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares the weight of an entity among its values."""
-    lists = [v or [MISSING] for v in lists]
+    lists = [list(dict.fromkeys(str(x) for x in v if x is not None and x != "")) or [MISSING]
+             if isinstance(v, list | tuple | np.ndarray) else [MISSING] for v in values]
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-    flat = np.array([x for v in lists for x in v], object)
-    return flat, np.repeat(weights / np.maximum(lengths, 1), lengths)
+    return np.array([x for v in lists for x in v], object), np.repeat(weights / np.maximum(lengths, 1), lengths)

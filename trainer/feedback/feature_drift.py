@@ -7,7 +7,7 @@ import pandas as pd
 
 from tfmeta.data.feature import Feature
 from trainer.feedback.drift_window import Window
-from trainer.feedback.feature_cells import MISSING, Histogram, feature_histogram, number_histogram
+from trainer.feedback.feature_cells import MISSING, Histogram, feature_histogram, number_histogram, word_weights
 from trainer.feedback.population_stability import compare_histograms
 
 _SHOWN_CELLS = 12
@@ -20,7 +20,8 @@ class FeatureDrift:
 
     Attributes:
       side, name, kind: of the feature.
-      psi: population stability index; of a vector that of the dimension that moved most.
+      psi: population stability index; of a vector that of the dimension that moved most; of a text that of the word
+        that moved most, as texts with and without it.
       noise: what chance alone is expected to make of it (`Stability`).
       above_noise: `psi - noise`, at least 0: what the verdict goes by.
       p_value: chi-square test of homogeneity; in a report corrected for all comparisons in it (Holm); None where there
@@ -30,7 +31,7 @@ class FeatureDrift:
       missing_reference, missing_current: share without a value.
       verdict: `stable`, `moderate` or `shifted`.
       histogram: (cell, share in the reference, share in the current window), those that moved most first where
-        there are more than a dozen.
+        there are more than a dozen; of a text the shares of texts with a word, which do not sum to 1.
     """
 
     side: str
@@ -66,6 +67,8 @@ def feature_drift(feature: Feature, *, side: str, reference: Window, current: Wi
         windows.append((values, weights))
     if feature.kind == "dense_vector":
         return _vector_drift(feature, side, windows)
+    if feature.kind == "text":
+        return _text_drift(feature, side, windows)
     return histogram_drift(feature_histogram(feature, windows), side=side, name=feature.name, kind=feature.kind)
 
 
@@ -90,15 +93,31 @@ def _vector_drift(feature: Feature, side: str, windows: list[tuple[pd.Series, np
     drifts = [histogram_drift(number_histogram([(matrix[:, i], w) for matrix, (_, w) in
                                                 zip(matrices, windows, strict=True)]),
                               side=side, name=feature.name, kind=feature.kind) for i in range(feature.length)]
+    return _worst(drifts)
+
+
+def _text_drift(feature: Feature, side: str, windows: list[tuple[pd.Series, np.ndarray]]) -> FeatureDrift:
+    """Compares which words texts have: the shares of single words are too small for one histogram."""
+    words, reference, current = word_weights(windows)
+    n, m = (float(weights.sum()) for _, weights in windows)
+    drifts = [histogram_drift(([word, "without"], np.array([a, max(0.0, n - a)]), np.array([b, max(0.0, m - b)])),
+                              side=side, name=feature.name, kind=feature.kind)
+              for word, a, b in zip(words, reference, current, strict=True)]
+    missing = drifts[0]
+    return dataclasses.replace(
+        _worst(drifts), missing_reference=missing.missing_reference, missing_current=missing.missing_current,
+        histogram=_shown(words, reference / max(n, 1e-12), current / max(m, 1e-12), ordered=False, rest=False))
+
+
+def _worst(drifts: list[FeatureDrift]) -> FeatureDrift:
+    """Returns the one that moved most, its p-value corrected for having been chosen for that."""
     worst = max(drifts, key=lambda d: d.above_noise)
     tested = [d.p_value for d in drifts if d.p_value is not None]
-    # The dimension was chosen for having moved most.
-    p_value = None if worst.p_value is None else min(1.0, worst.p_value * len(tested))
-    return dataclasses.replace(worst, p_value=p_value)
+    return worst if worst.p_value is None else dataclasses.replace(worst, p_value=min(1.0, worst.p_value * len(tested)))
 
 
 def _shown(names: list[str], reference: np.ndarray, current: np.ndarray, *,
-           ordered: bool) -> tuple[tuple[str, float, float], ...]:
+           ordered: bool, rest: bool = True) -> tuple[tuple[str, float, float], ...]:
     rows = list(zip(names, reference.tolist(), current.tolist(), strict=True))
     rows = [row for row in rows if row[1] > 0 or row[2] > 0]
     if not ordered:
@@ -106,5 +125,7 @@ def _shown(names: list[str], reference: np.ndarray, current: np.ndarray, *,
     if len(rows) <= _SHOWN_CELLS:
         return tuple(rows)
     rows.sort(key=lambda r: -abs(r[1] - r[2]))
-    rest = rows[_SHOWN_CELLS - 1:]
-    return (*rows[:_SHOWN_CELLS - 1], (OTHER, sum(r[1] for r in rest), sum(r[2] for r in rest)))
+    if not rest:
+        return tuple(rows[:_SHOWN_CELLS])
+    left = rows[_SHOWN_CELLS - 1:]
+    return (*rows[:_SHOWN_CELLS - 1], (OTHER, sum(r[1] for r in left), sum(r[2] for r in left)))
