@@ -1,6 +1,8 @@
 """Raw data as tf.Examples and back, and the Trainer's user function, without TFX."""
 
 import dataclasses
+import importlib.util
+import json
 import types
 
 import numpy as np
@@ -192,3 +194,14 @@ def test_the_environment_has_what_the_package_requires(repository):
         wanted = Requirement(text)
         version = pins["tensorflow-cpu" if wanted.name == "tensorflow" else wanted.name]
         assert wanted.specifier.contains(version), text
+
+
+def test_settings_can_be_read_where_tfx_is_not(capsys):
+    from tfmeta import cli
+
+    assert cli.main(["pipeline", "compile", "--target", "tfx", "--print-config", "--json"]) == 0
+    assert {"root", "push_to", "parameters"} <= set(json.loads(capsys.readouterr().out))
+    if importlib.util.find_spec("tfx") is None:
+        given = ["--set", "root=gs://b/r", "--set", "push_to=gs://b/s", "--set", "parameters.dataset=synthetic"]
+        assert cli.main(["pipeline", "compile", "--target", "tfx", "--out", "pipeline.json", *given]) == 2
+        assert "requires TFX in an environment of its own" in capsys.readouterr().err
