@@ -41,7 +41,7 @@ def ran(tmp_path_factory, compiled):
     from trainer.pipelines.tfx import run
 
     folder = tmp_path_factory.mktemp("run")
-    done = run.main(["--config", str(compiled[0]), "--set", f"root={folder}/root", "--set", f"push_to={folder}/served"])
+    done = run.main(["--config", str(compiled[0]), "--set", f"root={folder}/artifacts", "--set", f"push_to={folder}/served"])
     assert done == 0
     return folder
 
@@ -51,7 +51,7 @@ def store(ran):
     from ml_metadata import metadata_store
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-    return metadata_store.MetadataStore(sqlite_metadata_connection_config(f"{ran}/root/metadata.sqlite"))
+    return metadata_store.MetadataStore(sqlite_metadata_connection_config(f"{ran}/artifacts/metadata.sqlite"))
 
 
 def one(store, kind: str):
@@ -286,7 +286,7 @@ def test_what_a_step_finds_wrong_is_one_line(compiled, tmp_path, capsys):
 
     (tmp_path / "log.csv").write_text("user_id,item_id,stars\na,b,5\n")
     (tmp_path / "schema.yaml").write_text("interactions: log.csv\n")
-    assert run.main(["--set", f"root={tmp_path}/root", "--set", f"push_to={tmp_path}/served",
+    assert run.main(["--set", f"root={tmp_path}/artifacts", "--set", f"push_to={tmp_path}/served",
                      "--set", "parameters.dataset=csv", "--set", f"parameters.source={tmp_path}",
                      "--set", f"parameters.schema={tmp_path}/schema.yaml"]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
