@@ -233,3 +233,39 @@ def test_waiting_for_a_server_that_is_not_there():
     with pytest.raises(ServingError,
                        match=re.escape("version 2 of 'movies' AVAILABLE within 0.3 s; it said UNAVAILABLE")):
         wait_until_available("127.0.0.1:1", model="movies", version=2, seconds=0.3)
+
+
+def test_waiting_for_a_server_that_loads_the_version(tmp_path, capsys, monkeypatch):
+    """The command lists the version, waits until the server has it, and labels it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import grpc
+    from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+    path = write(tmp_path, policy="specific { versions: 1 versions: 2 }",
+                 labels='version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }')
+    states = iter(["LOADING", "LOADING", "AVAILABLE"])
+
+    class Service(model_service_pb2_grpc.ModelServiceServicer):
+        def GetModelStatus(self, request, context):
+            assert request.model_spec.name == "movies"
+            assert entry(path).policy.versions == (1, 2, 3), "listed before it is waited for"
+            assert entry(path).labels["canary"] == 2
+            reply = get_model_status_pb2.GetModelStatusResponse()
+            reply.model_version_status.add(version=2, state="AVAILABLE")
+            reply.model_version_status.add(version=3, state=next(states))
+            return reply
+
+    monkeypatch.setattr(promotion, "verify", lambda directory: [])
+    server = grpc.server(ThreadPoolExecutor(1))
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        assert cli.main(["promote", "--config", path, "--model", "movies", "--version", "3", "--label", "canary",
+                         "--server", f"127.0.0.1:{port}", "--json"]) == 0
+    finally:
+        server.stop(None)
+    assert json.loads(capsys.readouterr().out)["action"] == "labelled"
+    assert entry(path).labels == {"stable": 1, "canary": 3}
+    assert next(states, None) is None
