@@ -41,25 +41,39 @@ class ColdShare:
 
 def cold_share(reference: Window, current: Window) -> ColdShare:
     """Returns what of the current window is new; zeros where it has no interactions."""
-    before, now = (w.interactions[["user_id", "item_id"]].astype(str).drop_duplicates() for w in (reference, current))
-    if not len(before) or not len(now):
+    if not len(reference.interactions) or not len(current.interactions):
         users = current.users["user_id"].astype(str)
         known = set(reference.users["user_id"].astype(str))
         return ColdShare(float((~users.isin(known)).mean()) if len(users) else 0.0, 0.0, 0.0, 0.0, None)
-    users, items = now["user_id"].drop_duplicates(), now["item_id"].drop_duplicates()
-    seen = ~now["item_id"].isin(before["item_id"].unique())
-    alone = before.groupby("item_id")["user_id"].transform("size") == 1
-    unseen = [_per_user(frame["user_id"], flag) for frame, flag in ((before, alone), (now, seen))]
+    rows = [window.interactions for window in (reference, current)]
+    users, items = (_codes(*(r[key] for r in rows)) for key in ("user_id", "item_id"))
+    # Distinct pairs of user and item.
+    pairs = [np.divmod(np.unique(u * items[1] + i), items[1]) for u, i in zip(users[0], items[0], strict=True)]
+    known_user = np.bincount(pairs[0][0], minlength=users[1]) > 0
+    item_users = np.bincount(pairs[0][1], minlength=items[1])
+    unseen = [_per_user(pairs[0][0], item_users[pairs[0][1]] == 1),
+              _per_user(pairs[1][0], item_users[pairs[1][1]] == 0)]
     p_value = None
     if min(map(len, unseen)) > 1:
         spread = np.sqrt(sum(v.var(ddof=1) / len(v) for v in unseen))
         difference = unseen[1].mean() - unseen[0].mean()
         p_value = float(scipy.stats.norm.sf(difference / spread)) if spread > 0 else float(difference <= 0)
     return ColdShare(
-        users=float((~users.isin(before["user_id"].unique())).mean()),
-        items=float((~items.isin(before["item_id"].unique())).mean()), interactions=float(unseen[1].mean()),
+        users=float(np.mean(~known_user[np.unique(pairs[1][0])])),
+        items=float(np.mean(item_users[np.unique(pairs[1][1])] == 0)), interactions=float(unseen[1].mean()),
         expected=float(unseen[0].mean()), p_value=p_value)
 
 
-def _per_user(users: pd.Series, flag: pd.Series) -> np.ndarray:
-    return flag.groupby(users.to_numpy()).mean().to_numpy(np.float64)
+def _codes(*columns: pd.Series) -> tuple[list[np.ndarray], int]:
+    """Returns the ids of each column as integers `[n]`, equal for ids that read the same, and how many there are."""
+    parts = [pd.factorize(column) for column in columns]
+    joint, distinct = pd.factorize(np.array([str(i) for _, ids in parts for i in ids], object))
+    starts = np.cumsum([0] + [len(ids) for _, ids in parts])
+    codes = [joint[start:][part].astype(np.int64) for (part, _), start in zip(parts, starts, strict=False)]
+    return codes, len(distinct)
+
+
+def _per_user(users: np.ndarray, flag: np.ndarray) -> np.ndarray:
+    """Returns the mean of a flag for each user who occurs."""
+    count = np.bincount(users)
+    return (np.bincount(users, weights=flag)[count > 0] / count[count > 0]).astype(np.float64)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +53,16 @@ class Window:
 
     def user_weights(self) -> np.ndarray:
         """Returns `[interactions]` float64, the same for all of a user and 1 for all of them together."""
-        count = self.interactions.groupby("user_id", sort=False)["user_id"].transform("size")
-        return 1.0 / count.to_numpy(np.float64)
+        return self._weights
+
+    @functools.cached_property
+    def _weights(self) -> np.ndarray:
+        codes, _ = pd.factorize(self.interactions["user_id"])
+        return 1.0 / np.bincount(codes)[codes]
+
+    @functools.cached_property
+    def _entities(self) -> dict[str, tuple[pd.DataFrame, np.ndarray]]:
+        return {}
 
     def entities(self, side: str) -> tuple[pd.DataFrame, np.ndarray]:
         """Returns who of a side occurs, one row each, and how much each of them counts.
@@ -64,13 +73,19 @@ class Window:
         Args:
           side: `user` or `item`.
         """
+        if side not in self._entities:
+            self._entities[side] = self._find(side)
+        return self._entities[side]
+
+    def _find(self, side: str) -> tuple[pd.DataFrame, np.ndarray]:
         key, frame = f"{side}_id", self.users if side == "user" else self.items
         frame = frame.assign(**{key: frame[key].astype(str)}).drop_duplicates(key, keep="last").set_index(key)
         if not len(self.interactions):
             weights = np.ones(len(frame)) if side == "user" else np.zeros(len(frame))
             return frame, weights
-        ids = self.interactions[key].astype(str)
-        weights = pd.Series(self.user_weights()).groupby(ids.to_numpy()).sum()
-        if side == "user":
-            weights[:] = 1.0
-        return frame.reindex(weights.index), weights.to_numpy(np.float64)
+        codes, ids = pd.factorize(self.interactions[key])
+        weights = np.ones(len(ids)) if side == "user" else np.bincount(codes, weights=self.user_weights())
+        # In the order of the ids, so that the order of the interactions does not show.
+        ids = np.array([str(i) for i in ids], object)
+        order = np.argsort(ids, kind="stable")
+        return frame.reindex(ids[order]), weights[order]

@@ -62,7 +62,10 @@ def read_gains(runs: Iterable[str]) -> pd.DataFrame:
         if not filesystem.exists(path):
             raise DataError(f"Run '{run}' requires evaluation.json. Make it with 'tfmeta evaluate --run {run}'.")
         content = read_json(path)
-        table = ResultRows.of(content["rows"])
+        try:
+            table = ResultRows.of(content["rows"])
+        except DataError as error:
+            raise DataError(f"'{path}': {error}") from None
         before = len(rows)
         for state in table.states:
             for model in table.models(state, "learner")[:1]:
