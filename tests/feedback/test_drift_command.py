@@ -91,7 +91,7 @@ def test_gains_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="requires rows of a learner"):
         read_gains([str(tmp_path)])
     write_json(str(tmp_path / "evaluation.json"), environment={}, rows=[{"speed": 1.0}])
-    with pytest.raises(DataError, match="evaluation.json': Evaluation row 0 requires state"):
+    with pytest.raises(DataError, match=r"evaluation.json': Evaluation row 0 requires state"):
         read_gains([str(tmp_path)])
     with pytest.raises(DataError, match="Gains require the columns period, state, metric, gain"):
         gain_trend(pd.DataFrame({"period": ["a"]}), alpha=0.01)

@@ -17,6 +17,7 @@ from tfmeta.data.raw_data import RawData
 from tfmeta.errors import ConfigError, DataError
 from trainer.feedback.event_log import EventLog
 from trainer.feedback.event_schema import EVENT_SCHEMA
+from trainer.feedback.stored_events import stored_events
 
 
 @pytest.fixture
@@ -97,6 +98,24 @@ def test_given_ids_are_known_whatever_the_day(log):
     assert (row, reason) == (9, "conflicting_event_id")
     assert json.loads(content)["event_id"] == "e0"
     assert json.loads(content)["kept"] == {"time": int(frame.time.iloc[0])}  # what the log has, and keeps
+
+
+def test_ids_that_grow_with_time_spare_reading(tmp_path, monkeypatch):
+    ids = [f"{i:06d}" for i in range(1000)]
+    n = len(ids)
+    table = pa.table({"event_id": ids, "kind": ["outcome"] * n, "time": list(range(n)), "request_id": [""] * n,
+                      "user_id": ["u"] * n, "item_id": ids, "label": [1.0] * n, "score": [None] * n,
+                      "model_version": [None] * n, "adapted": [None] * n}, schema=EVENT_SCHEMA)
+    path = str(tmp_path / "part.parquet")
+    pq.write_table(table, path, row_group_size=100)
+    read = []
+    real = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group",
+                        lambda self, i, **options: read.append((i, *options)) or real(self, i, **options))
+    wanted = pa.array(["000250", "000310", "000399", "0003105"])
+    assert stored_events([path], wanted)["event_id"].to_pylist() == ["000250", "000310", "000399"]
+    # Ids alone of two row groups out of ten, then the rows of those that have some.
+    assert read == [(2, "columns"), (2,), (3, "columns"), (3,)]
 
 
 def test_one_event_with_two_labels_is_a_conflict_and_the_first_stays(log):
