@@ -19,8 +19,10 @@ if [ -e "$unfinished" ] || { [ -e "$venv" ] && ! "$venv/bin/python" -c "$right_v
 fi
 
 uv=
-# A shim may stand on the PATH and yet not run, so each candidate is run.
-if uv --version >/dev/null 2>&1; then uv=uv; fi
+# A shim may stand on the PATH and yet not run, so each candidate is run; another environment may have one.
+for candidate in uv ${2:+"$(dirname "$2")/uv"}; do
+  if "$candidate" --version >/dev/null 2>&1; then uv=$candidate; break; fi
+done
 
 if [ ! -e "$venv" ]; then
   python=

@@ -41,8 +41,8 @@ def ran(tmp_path_factory, compiled):
     from trainer.pipelines.tfx import run
 
     folder = tmp_path_factory.mktemp("run")
-    done = run.main(["--config", str(compiled[0]), "--set", f"root={folder}/artifacts", "--set", f"push_to={folder}/served"])
-    assert done == 0
+    assert run.main(["--config", str(compiled[0]), "--set", f"root={folder}/artifacts",
+                     "--set", f"push_to={folder}/served"]) == 0
     return folder
 
 
@@ -229,7 +229,8 @@ def test_a_container_runs_a_step_and_tells_the_next_of_its_splits(job, tmp_path)
     (tmp_path / "schema" / "schema.pbtxt").stat()
     examples = made["examples"]["artifacts"][0]
     assert examples["metadata"]["users_rows"] == 30
-    raw = {"examples": _artifact_list(examples)}
+    # The engine says what the component compiled has said.
+    raw = {"examples": _artifact_list(examples | {"type": kinds["examples"]["artifactType"]})}
     (read,) = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(raw, {})["examples"]
     (folder,) = artifact_utils.get_split_uris([read], "users")
     assert folder == f"{tmp_path}/examples/Split-users" and len(os.listdir(folder)) == 1
