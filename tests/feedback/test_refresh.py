@@ -257,12 +257,16 @@ def test_a_model_that_holds_is_left_alone(world, refreshed):
     assert len(report["reasons"]) == 3
     # A better evaluation than that is no longer held.
     rows = json.loads((run / "evaluation.json").read_text())
+    rows["environment"]["date"] = "2021-01-01T00:00:00+00:00"
     for row in rows["rows"]:
         row["value"] = row["value"] and row["value"] * 0.9
     (run / "evaluation.json").write_text(json.dumps(rows))
     report = refresh(log=world.log, run=str(run), out=str(out), config=SETTINGS)
     assert report["decision"] == "refreshed"
     assert any("worse by more than 5%" in reason for reason in report["reasons"])
+    points = json.loads((out / "drift.json").read_text())["gain"]["points"]
+    assert points[0]["period"] == rows["environment"]["date"]
+    assert len(points) == 2, "the gain of the run's own evaluation, and that on the newest users"
 
 
 def test_a_run_that_was_done_but_not_recorded_is_not_trained_again(world, refreshed):

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import io
 import json
+import os
 import sys
 import tempfile
 from typing import Any
@@ -27,6 +28,7 @@ from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.evaluate_run import evaluate_runs
 from trainer.evaluation.results_file import read_json, write_results
 from trainer.feedback.drift import Window, drift_report
+from trainer.feedback.gain_trend import read_gains
 from trainer.feedback.promotion import promote
 from trainer.feedback.refresh_config import RefreshConfig
 from trainer.feedback.refresh_data import interactions_of, refresh_data
@@ -37,7 +39,8 @@ from trainer.run_directory import RunDirectory
 
 _BEFORE, _AFTER, _STATE = "before", "refreshed", "user_cold"
 _KS = (0, 5, "all")
-_STEPS = ("data", "drift", "evaluate", "train", "evaluate", "export", "promote")
+_REPORT = "refresh.json"
+_HISTORY = 24  # Evaluations in the drift report's history of the gain.
 
 
 def refresh(*, log, run: str, out: str, config: RefreshConfig | None = None, data: str | None = None,
@@ -159,7 +162,7 @@ class _Refresh:
         return self.write({**report, "decision": "refreshed"})
 
     def write(self, report: dict[str, Any]) -> dict[str, Any]:
-        filesystem.write_text(self._file("refresh.json"), json.dumps(report, indent=2))
+        filesystem.write_text(self._file(_REPORT), json.dumps(report, indent=2))
         return report
 
     def _before_training(self, bar, *, force: bool):
@@ -171,15 +174,17 @@ class _Refresh:
                             f"window, received {counts['new_tasks']}. Wait for more, or change window_days or "
                             "min_new_tasks.")
         bar.update()
-        bar.set_description("drift")
-        drift = self._steps.do("drift", self._inputs, lambda _: self._drift())
-        bar.update()
         bar.set_description("evaluate")
         before = self._steps.do("before", self._inputs, lambda _: self._evaluate_before())
         bar.update()
+        bar.set_description("drift")
+        evaluations = [*self._evaluations(), self._file(f"{_BEFORE}.json")]
+        drift = self._steps.do("drift", {**self._inputs, "evaluations": [_hash(path) for path in evaluations]},
+                               lambda _: self._drift(evaluations))
+        bar.update()
         decision = is_needed(verdict=drift["verdict"], drift_reasons=drift["reasons"], now=before,
                              then=self._own_figures(), metric=self._metric, config=self._config, force=force)
-        report = {"decision": None, "reasons": list(decision.reasons), "from": self._last.path,
+        report = {"decision": None, "reasons": list(decision.reasons), "from": _absolute(self._last.path),
                   "window": {"start": str(self._start), "end": str(self._end), "events": len(self._events)},
                   "drift": drift["verdict"], "data": counts, "metric": self._metric,
                   "evaluation": {_BEFORE: before}, "comparison": None, "training": None, "run": None, "version": None,
@@ -191,11 +196,22 @@ class _Refresh:
                             config=self._config, since=self._since, out=self._file("data"), users=self._users,
                             items=self._items).counts()
 
-    def _drift(self) -> dict[str, Any]:
+    def _evaluations(self) -> list[str]:
+        """Returns the evaluations of the last run and of those that it goes back to, oldest first."""
+        found, run = [], _absolute(self._last.path)
+        while run is not None and len(found) < _HISTORY:
+            path = filesystem.join(run, "evaluation.json")
+            if not filesystem.exists(path):
+                break
+            found.append(path)
+            report = filesystem.join(run.rpartition("/")[0], _REPORT)
+            run = json.loads(filesystem.read_text(report)).get("from") if filesystem.exists(report) else None
+        return found[::-1]
+
+    def _drift(self, evaluations: list[str]) -> dict[str, Any]:
         report = drift_report(self._window(self._previous), self._window(self._prepared, since=self._since),
-                              feature_spec=self._last.feature_spec, gains=None)
-        text = report.to_json()
-        filesystem.write_text(self._file("drift.json"), text if isinstance(text, str) else json.dumps(text))
+                              feature_spec=self._last.feature_spec, gains=read_gains(evaluations))
+        filesystem.write_text(self._file("drift.json"), report.to_json())
         report.write_html(self._file("drift.html"))
         return {"verdict": report.verdict, "reasons": list(report.reasons)}
 
@@ -290,6 +306,14 @@ def _row(rows: list[dict[str, Any]], model: str, metric: str, k) -> dict[str, An
     found = [r for r in rows if r["model"] == model and r["metric"] == metric and r["k"] == k and r["state"] == _STATE
              and r["value"] is not None]
     return found[0] if found else None
+
+
+def _absolute(path: str) -> str:
+    return path if filesystem.is_remote(path) else os.path.abspath(path)
+
+
+def _hash(path: str) -> str:
+    return hashlib.sha256(filesystem.read_bytes(path)).hexdigest()
 
 
 def _digest(frame: pd.DataFrame | None) -> str | None:
