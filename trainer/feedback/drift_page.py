@@ -67,10 +67,10 @@ def _stability_bars(rows: Sequence[FeatureDrift]) -> str:
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0, labelcolor=figures.INK)
         axes.set_title("Population stability index; pale: by chance")
-        axes.legend(loc="lower right", frameon=False, fontsize=8.5)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
 
     alt = "Population stability index: " + ", ".join(f"{r.title} {r.psi:.3f} ({r.verdict})" for r in rows)
-    return figures.svg(draw, size=(5.4, 1.3 + 0.32 * len(rows)), alt=alt, key="psi")
+    return figures.svg(draw, size=(5.4, 1.5 + 0.32 * len(rows)), alt=alt, key="psi")
 
 
 def _histogram(drift: FeatureDrift) -> str:

@@ -111,7 +111,7 @@ def _text_drift(feature: Feature, side: str, windows: list[tuple[pd.Series, np.n
 
 def _worst(drifts: list[FeatureDrift]) -> FeatureDrift:
     """Returns the one that moved most, its p-value corrected for having been chosen for that."""
-    worst = max(drifts, key=lambda d: d.above_noise)
+    worst = max(drifts, key=lambda d: (d.above_noise, d.p_value is not None, d.psi))
     tested = [d.p_value for d in drifts if d.p_value is not None]
     return worst if worst.p_value is None else dataclasses.replace(worst, p_value=min(1.0, worst.p_value * len(tested)))
 
