@@ -1,6 +1,7 @@
 """The feedback loop through time: refresh against never refresh against retrain from scratch, quality and cost.
 
     python -m benchmarks.feedback [--data drift movielens_1m] [--seeds 3] [--work DIR] [--out FILE] [--plot FILE]
+    python -m benchmarks.feedback --write docs/feedback_loop.md         the table of the results file
 
 A model is trained on everybody who arrives before the first period. At the end of each period every policy may train,
 and all are then tested on the users who arrive in the next one: their last 10 interactions, given all earlier ones.
@@ -33,11 +34,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from benchmarks.marked_block import replace_block
 from tfmeta.data.schema import Schema
+from trainer.evaluation.environment import environment
+from trainer.evaluation.results_file import read_json, write_json
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "feedback.json"
 PLOT = pathlib.Path(__file__).parents[1] / "docs" / "feedback_loop.svg"
 POLICIES = ("never", "refresh", "scratch", "scratch_window")
+TITLES = {"drift": "synthetic, items turn", "no_drift": "synthetic, no change", "movielens_1m": "MovieLens-1M, weeks"}
 METRICS = ("mae", "auc", "ndcg@5")
 KS = (0, 5, "all")
 _COSTS = ("train_seconds", "train_steps")
@@ -312,15 +317,45 @@ def all_rows(name: str, played: dict[int, list[tuple[int, dict, pd.DataFrame]]])
     return rows
 
 
+def table(results: dict[str, Any]) -> str:
+    """Returns Markdown: a line per stream and policy, over all periods in which policies differ and all seeds.
+
+    The interval is that of the difference to `never`, in MAE, paired by user.
+    """
+    rows = results["rows"]
+    found = {(r["data"], r["model"], r["metric"]): r for r in rows if r["seed"] == "mean" and r["k"] in (None, "all")}
+    unadapted = {(r["data"], r["model"]): r["value"] for r in rows
+                 if r["seed"] == "mean" and r["k"] == 0 and r["metric"] == "mae"}
+    columns = ("stream (tested users)", "policy", "MAE", "better than never", "AUC", "NDCG@5", "MAE unadapted", "steps",
+               "seconds")
+    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
+    for name, title in TITLES.items():
+        for policy in POLICIES:
+            if (name, policy, "mae") not in found:
+                continue
+            of = {metric: found.get((name, policy, metric)) for metric in (*METRICS, *_COSTS, "better_than_never_mae")}
+            better = of["better_than_never_mae"]
+            first = f"{title} ({of['mae']['users']:,})" if policy == POLICIES[0] else ""
+            difference = f"{better['value']:+.4f} ({better['low']:+.4f} to {better['high']:+.4f})" if better else ""
+            cells = [first, policy.replace("_", " "), f"{of['mae']['value']:.4f}", difference,
+                     f"{of['auc']['value']:.4f}", f"{of['ndcg@5']['value']:.4f}", f"{unadapted[name, policy]:.4f}",
+                     f"{of['train_steps']['value']:,.0f}", f"{of['train_seconds']['value']:.1f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    head = results["environment"]
+    seeds = {name: len({r["seed"] for r in rows if r["data"] == name} - {"mean"}) for name in TITLES}
+    counts = ", ".join(f"{TITLES[name]} {count}" for name, count in seeds.items() if count)
+    return "\n".join([*lines, "", f"Steps and seconds of one period's training, on average. Seeds: {counts}. "
+                      f"{head['processor']}, {head['threads']} threads, commit `{head['commit'][:12]}`, "
+                      f"{head['date'][:10]}: `{head['command']}`."])
+
+
 def draw(rows: list[dict], path: str) -> None:
     """Draws the MAE of every policy over the periods, a panel a stream."""
     import matplotlib
     from matplotlib.figure import Figure
 
     matplotlib.rcParams["svg.hashsalt"] = "feedback"
-    titles = {"drift": "synthetic, items turn", "no_drift": "synthetic, nothing changes",
-              "movielens_1m": "MovieLens-1M, weeks"}
-    names = [n for n in titles if any(r["data"] == n for r in rows)]
+    names = [n for n in TITLES if any(r["data"] == n for r in rows)]
     figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
     axes = figure.subplots(1, len(names), squeeze=False)[0]
     for axis, name in zip(axes, names, strict=True):
@@ -330,7 +365,7 @@ def draw(rows: list[dict], path: str) -> None:
             periods = sorted({r["period"] for r in own})
             axis.plot(periods, [np.mean([r["value"] for r in own if r["period"] == p]) for p in periods], marker="o",
                       label=policy.replace("_", " "))
-        axis.set_title(titles[name])
+        axis.set_title(TITLES[name])
         axis.set_xlabel("period of the tested users' arrival")
         axis.set_xticks(periods)
         axis.grid(alpha=0.3)
@@ -351,13 +386,15 @@ def main() -> int:
     parser.add_argument("--work", default="runs/feedback", help="where data and runs lie")
     parser.add_argument("--out", default=str(RESULTS), help="results file")
     parser.add_argument("--plot", default=str(PLOT), help="picture (SVG)")
+    parser.add_argument("--write", metavar="FILE", help="run nothing; put the table between a document's markers")
     args = parser.parse_args()
+    if args.write:
+        document = pathlib.Path(args.write)
+        document.write_text(replace_block(document.read_text("utf-8"), table(read_json(args.out))), "utf-8")
+        return 0
     if "movielens_1m" in args.data and not args.source:
         print("feedback: error: movielens_1m requires --source, a directory with MovieLens-1M", file=sys.stderr)
         return 2
-    from trainer.evaluation.environment import environment
-    from trainer.evaluation.results_file import read_json, write_json
-
     head = environment()
     known = read_json(args.out)["rows"] if pathlib.Path(args.out).exists() else []
     with tqdm(total=len(args.data) * args.seeds * 5, unit="period", file=sys.stderr, dynamic_ncols=True) as bar:
