@@ -17,6 +17,8 @@ from tfmeta.data.raw_data import RawData
 from tfmeta.errors import ConfigError, DataError
 from trainer.feedback.event_log import EventLog
 from trainer.feedback.event_schema import EVENT_SCHEMA
+from trainer.feedback.ingest_file import IngestFile
+from trainer.feedback.json_lines import json_chunks
 from trainer.feedback.stored_events import stored_events
 
 
@@ -214,6 +216,23 @@ def test_an_unreadable_file_leaves_the_others(log, tmp_path):
         log.ingest(str(tmp_path / "nowhere.parquet"), kind="outcome")
     with pytest.raises(ConfigError, match="name that ends in"):
         log.ingest(str(tmp_path / "rows.xlsx"), kind="outcome")
+
+
+def test_a_file_that_breaks_off_leaves_nothing(log, tmp_path, monkeypatch):
+    monkeypatch.setitem(json_chunks.__kwdefaults__, "chunk_characters", 1 << 12)
+    frame = make_outcomes(4000, days=10)
+    path = tmp_path / "rows.jsonl.gz"
+    frame.to_json(path, orient="records", lines=True)
+    path.write_bytes(path.read_bytes()[:-1000])
+    written = []
+    monkeypatch.setattr(IngestFile, "discard", lambda self, real=IngestFile.discard: written.append(
+        list((tmp_path / "log").glob("date=*/*"))) or real(self))
+    report = log.ingest(str(path), kind="outcome", block_rows=100)
+    assert list(report.unreadable) == [str(path)] and report.taken == 0
+    assert written[0]  # it had come some way
+    assert log.dates() == [] and not list((tmp_path / "log").glob("date=*"))
+    frame.to_json(path, orient="records", lines=True)
+    assert log.ingest(str(path), kind="outcome").taken == 4000
 
 
 def test_users_and_items_the_row_given_last_counts(log, tmp_path):
