@@ -30,7 +30,7 @@ def run_fn(fn_args) -> None:
       ConfigError, DataError: if custom_config does not fit, or the Examples cannot be read as it says.
       ExportError, RunError: if training or export fails.
     """
-    # TFX imports Keras before anything of ours could.
+    # Here, so that what `custom_config` has wrong is found without them.
     from export.run_export import export_run
     from trainer.loop import train
 
