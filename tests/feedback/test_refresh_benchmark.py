@@ -96,3 +96,12 @@ def test_ids_of_the_log_take_the_type_of_the_model():
     assert _as_ids(pd.Series(["12", "7"]), number, where="The log").tolist() == [12, 7]
     with pytest.raises(DataError, match="The log requires whole numbers as movie_id, received 'x7'"):
         _as_ids(pd.Series(["12", "x7"]), number, where="The log")
+
+
+def test_the_document_shows_the_results_file(repository):
+    import json
+
+    from benchmarks.feedback import RESULTS, table
+
+    document = (repository / "docs" / "feedback_loop.md").read_text("utf-8")
+    assert table(json.loads(RESULTS.read_text("utf-8"))) in document
