@@ -286,7 +286,7 @@ def rows_of(name: str, seed: int | str, period: int | str, costs: dict[str, dict
         for k in map(str, KS):
             found = {p: values[(values["policy"] == p) & (values["k"] == k)].set_index(key).sort_index()
                      for p in POLICIES}
-            others = POLICIES if policy == "refresh" else ("never",)
+            others = (POLICIES if policy == "refresh" else ("never",)) if k == "all" else ()
             for metric in METRICS:
                 sign = -1 if lower_is_better(metric) else 1
                 columns = {metric: found[policy][metric].to_numpy()}
