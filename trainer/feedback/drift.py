@@ -134,5 +134,5 @@ def _of_cold(cold: ColdShare) -> str:
 
 def _of_gain(gain: GainTrend) -> str:
     first, last = gain.points[0], gain.points[-1]
-    return (f"gain from adaptation {gain.verdict}: {first['gain']:+.4f} {metric_name(gain.metric)} in {first['period']}, "
-            f"{last['gain']:+.4f} in {last['period']}")
+    return (f"gain from adaptation {gain.verdict}: {first['gain']:+.4f} {metric_name(gain.metric)} in "
+            f"{first['period']}, {last['gain']:+.4f} in {last['period']}")
