@@ -241,6 +241,38 @@ def test_cut_off_anywhere_it_ends_the_same(world, refreshed, monkeypatch):
     assert {k: report[k] for k in same} == {k: refreshed[0][k] for k in same}
 
 
+@pytest.mark.slow
+def test_killed_while_it_trains_it_ends_with_the_same_bits(world, refreshed):
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    out = world.folder / "killed"
+    settings = [f"{name}={getattr(SETTINGS, name)}" for name in (
+        "window_days", "query_size", "min_interactions", "min_test_users", "min_new_tasks", "epochs", "gate")]
+    command = ["refresh", "--log", world.log.path, "--from", world.run, "--out", str(out)]
+    for setting in settings:
+        command += ["--set", setting.lower()]
+    process = subprocess.Popen([sys.executable, "-c", "import sys; from tfmeta.cli import main; sys.exit(main())",
+                                *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 300
+        while not (out / "run" / "checkpoints" / "checkpoint").exists():
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (out / "run" / "run.json").exists()
+    assert not (out / "refresh.json").exists()
+    report = world.refresh(out)
+    assert report["training"]["hash"] == refreshed[0]["training"]["hash"]
+    assert report["comparison"] == refreshed[0]["comparison"]
+
+
 def test_a_model_that_holds_is_left_alone(world, refreshed):
     """The same run, with what it does on the newest users as its own evaluation."""
     import shutil
