@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tfmeta.data.schema import Schema
-from tfmeta.data.synthetic.generate import _START, _YEAR, _choices, _items, _users, synthetic_schema
+from tfmeta.data.synthetic.generate import START, YEAR, draw_choices, draw_items, draw_users, synthetic_schema
 from tfmeta.data.synthetic.synthetic_config import SyntheticConfig
 
 
@@ -44,11 +44,11 @@ def generate_drifting(config: SyntheticConfig | None = None, *, turn: float = 90
     def rng(stream: int) -> np.random.Generator:
         return np.random.default_rng([config.seed, stream])
 
-    users, _, taste, bias, _ = _users(config, rng(1))
-    items, *first = _items(config, rng(2))
-    _, *second = _items(config, rng(5))
-    user_row, item_row, time = _choices(config, rng(3))
-    angle = np.deg2rad(turn) * (time - _START) / _YEAR
+    users, _, taste, bias, _ = draw_users(config, rng(1))
+    items, *first = draw_items(config, rng(2))
+    _, *second = draw_items(config, rng(5))
+    user_row, item_row, time = draw_choices(config, rng(3))
+    angle = np.deg2rad(turn) * (time - START) / YEAR
     vector, item_bias = ((np.cos(angle) * one[item_row].T + np.sin(angle) * other[item_row].T).T
                          for one, other in zip(first, second, strict=True))
     expected = config.rating_mean + item_bias + bias[user_row] + np.einsum("nd,nd->n", taste[user_row], vector)

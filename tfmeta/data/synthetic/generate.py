@@ -14,8 +14,8 @@ _GENRES, _REGIONS, _AGES, _EMBEDDING, _TAGS = 8, 8, 6, 8, 3
 _LEAST_RATINGS = 20
 _WORDS = ("harbour", "winter", "engine", "orchard", "signal", "letter", "river", "market", "garden", "mirror",
           "summit", "lantern", "voyage", "quarry", "violin", "desert")
-_START = 1_600_000_000  # 13 September 2020, in unix seconds.
-_YEAR = 365 * 86_400
+START = 1_600_000_000  # 13 September 2020, in unix seconds.
+YEAR = 365 * 86_400
 
 
 def generate(config: SyntheticConfig | None = None) -> tuple[RawData, SyntheticTruth]:
@@ -35,11 +35,11 @@ def generate(config: SyntheticConfig | None = None) -> tuple[RawData, SyntheticT
     def rng(stream: int) -> np.random.Generator:
         return np.random.default_rng([config.seed, stream])
 
-    users, cluster_mean, taste, bias, prior = _users(config, rng(1))
-    items, vector, item_bias = _items(config, rng(2))
+    users, cluster_mean, taste, bias, prior = draw_users(config, rng(1))
+    items, vector, item_bias = draw_items(config, rng(2))
     truth = SyntheticTruth(config=config, taste=taste, bias=bias, vector=vector, item_bias=item_bias,
                            cluster_mean=cluster_mean, cluster_prior=prior)
-    user_row, item_row, time = _choices(config, rng(3))
+    user_row, item_row, time = draw_choices(config, rng(3))
     latent = (config.rating_mean + item_bias[item_row] + bias[user_row]
               + np.einsum("nd,nd->n", taste[user_row], vector[item_row])
               + rng(4).normal(0.0, config.std("noise"), len(user_row)))
@@ -75,7 +75,8 @@ def _ids(prefix: str, number: int) -> list[str]:
     return [f"{prefix}{n:0{width}d}" for n in range(number)]
 
 
-def _users(config, rng):
+def draw_users(config, rng):
+    """Returns the table of users, the clusters' mean tastes, each user's taste and bias, and P(cluster | features)."""
     number, dims, clusters = config.users, config.dimensions, config.clusters
     cluster_mean = rng.normal(size=(clusters, dims))
     cluster_mean -= cluster_mean.mean(axis=0) if clusters > 1 else cluster_mean
@@ -103,7 +104,8 @@ def _users(config, rng):
     return pd.DataFrame(columns), cluster_mean, taste, bias, prior / prior.sum(axis=1, keepdims=True)
 
 
-def _items(config, rng):
+def draw_items(config, rng):
+    """Returns the table of items, their latent vectors and their biases."""
     number, dims = config.items, config.dimensions
     genre = rng.integers(_GENRES, size=number)
     vector = rng.normal(size=(_GENRES, dims))[genre] + rng.normal(size=(number, dims))
@@ -130,7 +132,7 @@ def _items(config, rng):
     return frame, vector, item_bias
 
 
-def _choices(config, rng):
+def draw_choices(config, rng):
     """Draws who rates what and when: popularity alone decides, without replacement (Gumbel top-n)."""
     number = config.users
     least = min(_LEAST_RATINGS, config.items)
@@ -146,12 +148,12 @@ def _choices(config, rng):
         # so times are drawn apart from it.
         chosen.append(order[np.arange(config.items)[None, :] < size[:, None]])
     user_row = np.repeat(np.arange(number), count)
-    arrival = rng.integers(_YEAR, size=number)
+    arrival = rng.integers(YEAR, size=number)
     # Sorting the pauses within a user does not change their law; a shuffle of items makes time independent of them.
     pause = rng.exponential(6 * 3600, len(user_row))
     elapsed = np.cumsum(pause)
     elapsed -= np.repeat(elapsed[np.cumsum(count) - count], count)
-    time = _START + arrival[user_row] + elapsed.astype(np.int64)
+    time = START + arrival[user_row] + elapsed.astype(np.int64)
     shuffle = np.lexsort((rng.random(len(user_row)), user_row))
     item_row = np.concatenate(chosen)[shuffle]
     return user_row, item_row, time
