@@ -51,7 +51,7 @@ def refresh(*, log, run: str, out: str, config: RefreshConfig | None = None, dat
 
         OUT/refresh.json        what this function returns
         OUT/drift.json, .html   the drift report
-        OUT/data                the prepared directory
+        OUT/data                the prepared directory; OUT/data_held_out names the users of its test
         OUT/before*             the last run on the newest users
         OUT/run                 the refreshed run, with its evaluation
         OUT/steps               what is done, for going on after an interruption

@@ -1,10 +1,10 @@
 """The prepared directory of a refresh: old tasks, the window, and the users who arrived last."""
 
 import dataclasses
-import tempfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from tfmeta import config as configs
 from tfmeta.data.feature import Feature
@@ -13,11 +13,13 @@ from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.data.label_schema import LabelSchema
 from tfmeta.data.prepare import prepare
 from tfmeta.data.prepared_data import PreparedData
+from tfmeta.data.prepared_tables import to_bytes
 from tfmeta.data.raw_data import RawData
 from tfmeta.data.schema import Schema
 from tfmeta.data.split_config import SplitConfig
 from tfmeta.data.vocabulary_config import VocabularyConfig
 from tfmeta.errors import DataError
+from tfmeta.io import filesystem
 from trainer.feedback.refresh_config import RefreshConfig
 
 _TIME = "interaction_time"
@@ -65,7 +67,8 @@ def refresh_data(events: pd.DataFrame, *, previous: PreparedData, feature_spec: 
       feature_spec: the last run's specification; the new one goes on from it.
       config: settings.
       since: start of the window in unix seconds.
-      out: prepared directory to write; one that is there is replaced.
+      out: prepared directory to write; one that is there is replaced. Beside it `<out>_held_out` names the users of the
+        test.
       users, items: `user_id` (`item_id`) and features, newer than those of `previous`.
 
     Raises:
@@ -94,18 +97,12 @@ def refresh_data(events: pd.DataFrame, *, previous: PreparedData, feature_spec: 
         items=_side(items, rows["item_id"], "item_id", feature_spec.item_features, title=feature_spec.title,
                     everyone=True).rename(columns=names))
     vocabulary = configs.parse(VocabularyConfig, previous.summary.get("vocabulary"), where="vocabulary")
-    with tempfile.TemporaryDirectory() as folder:
-        cold = {}
-        for side, held_out in (("user", test), ("item", [])):
-            cold[f"cold_{side}s"] = f"{folder}/{side}s.parquet"
-            frame = pd.DataFrame({f"{side}_id": pd.Series(list(held_out), dtype=object)})
-            frame.to_parquet(cold[f"cold_{side}s"], index=False)
-        split = SplitConfig(
-            mode="explicit", last_out=True, validation_user_share=0.0, validation_item_share=0.0,
-            warm_test_user_share=0.0, query_size=config.query_size, min_interactions=config.min_interactions,
-            max_interactions=config.max_interactions, seed=config.seed, **cold)
-        prepared = prepare(raw=raw, out=out, split=split, vocabulary=vocabulary, dataset=_REFRESH, overwrite=True,
-                           extend=feature_spec)
+    split = SplitConfig(
+        mode="explicit", last_out=True, validation_user_share=0.0, validation_item_share=0.0, warm_test_user_share=0.0,
+        query_size=config.query_size, min_interactions=config.min_interactions,
+        max_interactions=config.max_interactions, seed=config.seed, **_write_held_out(f"{out}_held_out", test))
+    prepared = prepare(raw=raw, out=out, split=split, vocabulary=vocabulary, dataset=_REFRESH, overwrite=True,
+                       extend=feature_spec)
     return describe(prepared, feature_spec=feature_spec, since=since)
 
 
@@ -125,6 +122,17 @@ def interactions_of(prepared: PreparedData) -> pd.DataFrame:
     return pd.DataFrame({"user_id": prepared.users["user_id"].to_numpy()[train.user_row],
                          "item_id": prepared.items["item_id"].to_numpy()[train.item_row],
                          "label": train.label, "time": train.time})
+
+
+def _write_held_out(folder: str, users: list) -> dict[str, str]:
+    """Writes the files that an explicit split names: users to hold out, and no items."""
+    filesystem.makedirs(folder)
+    paths = {}
+    for side, ids in (("user", users), ("item", [])):
+        paths[f"cold_{side}s"] = filesystem.join(folder, f"{side}s.parquet")
+        filesystem.write_bytes(paths[f"cold_{side}s"], to_bytes(pa.table({
+            f"{side}_id": pa.array(list(map(str, ids)), pa.string())})))
+    return paths
 
 
 def _known(previous: PreparedData, feature_spec: FeatureSpec) -> set:
