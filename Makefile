@@ -21,7 +21,7 @@ ARGS ?=
 TASKS ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_tasks.parquet))
 VALIDATION ?= $(if $(SOURCE),$(wildcard $(SOURCE)/../../peers/ml-1m_validation.parquet))
 
-.PHONY: help demo test test-slow test-browser test-tfx tfx-env lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-batch bench-gpu bench-peers-env lock env clean distclean
+.PHONY: help demo test test-slow test-browser test-tfx tfx-env lint ml1m ml1m-tune source bench bench-smoke bench-serving bench-batch bench-feedback bench-gpu bench-peers-env lock env clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -116,6 +116,9 @@ bench-serving: $(STAMP) ## the embedded server beside in-process calls; ARGS=--s
 
 bench-batch: $(STAMP) ## batch scoring beside the bare signature (ARGS="--users 1000000")
 	@$(BIN)/python -m benchmarks.batch $(ARGS) </dev/null
+
+bench-feedback: $(STAMP) ## refreshing, never refreshing and training from scratch through time (ARGS="--data drift")
+	@$(BIN)/python -m benchmarks.feedback $(ARGS) </dev/null
 
 bench-gpu: $(STAMP) ## W1's training step on a GPU; says so where there is none
 	@$(BIN)/python -m benchmarks.gpu </dev/null
