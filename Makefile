@@ -31,7 +31,7 @@ ifneq ($(shell test ! -e $(VENV)/.unfinished && $(BIN)/python -c 'print("runs")'
 .PHONY: $(STAMP)
 endif
 
-$(STAMP): requirements/dev.txt requirements/environment.sh pyproject.toml
+$(STAMP): requirements/dev.txt requirements/environment.sh requirements/python_environment.sh pyproject.toml
 	@PYTHON="$(PYTHON)" requirements/environment.sh "$(VENV)"
 	@touch $@
 
@@ -73,8 +73,9 @@ ifneq ($(shell test ! -e $(TFX_VENV)/.unfinished && $(TFX_VENV)/bin/python -c 'p
 .PHONY: $(TFX_STAMP)
 endif
 
-$(TFX_STAMP): requirements/tfx.txt requirements/tfx_no_deps.txt requirements/tfx_environment.sh pyproject.toml
-	@requirements/tfx_environment.sh "$(TFX_VENV)" "$(BIN)/python"
+$(TFX_STAMP): requirements/tfx.txt requirements/tfx_no_deps.txt requirements/tfx_environment.sh requirements/python_environment.sh \
+    pyproject.toml
+	@PYTHON="$(PYTHON)" requirements/tfx_environment.sh "$(TFX_VENV)"
 	@touch $@
 
 tfx-env: $(TFX_STAMP) ## the environment of the TFX pipeline in .venv-tfx (Python 3.11)
