@@ -48,7 +48,6 @@ KS = (0, 5, "all")
 _COSTS = ("train_seconds", "train_steps")
 _VERDICTS = ("none", "moderate", "shifted")  # 0, 1 and 2 in rows of the metric `drift`.
 _DAY = 86_400
-_YEAR = 365 * _DAY
 _WEEK_OF_2000_11_20 = 974_678_400  # Monday 0:00 UTC.
 _FIRST_TIMESTAMP = 800_000_000  # What is below is a rank within one user.
 
@@ -85,7 +84,7 @@ class Stream:
 def drifting_stream(*, seed: int, turn: float, users: int, periods: int = 5) -> Stream:
     """Generates a year: the first model is of its first 40 %."""
     from tfmeta.data.synthetic.drifting import generate_drifting
-    from tfmeta.data.synthetic.generate import _START
+    from tfmeta.data.synthetic.generate import START, YEAR
     from tfmeta.data.synthetic.synthetic_config import SyntheticConfig
 
     data = generate_drifting(SyntheticConfig(users=users, items=200, ratings_per_user=40, seed=seed), turn=turn)
@@ -93,7 +92,7 @@ def drifting_stream(*, seed: int, turn: float, users: int, periods: int = 5) -> 
     return Stream(
         name="drift" if turn else "no_drift", schema=data.schema, users=data.users, items=data.items,
         events=data.interactions.rename(columns={"rating": "label"})[["user_id", "item_id", "label", "time"]],
-        bounds=tuple(int(_START + s * _YEAR) for s in shares),
+        bounds=tuple(int(START + s * YEAR) for s in shares),
         training={"seed": seed, "epochs": 15, "early_stopping": None, "tensorboard": {"enabled": False},
                   "model": {"name": "two_tower", "embedding_dim": 16, "vector_dim": 16, "user_units": [32],
                             "item_units": [32]},
