@@ -1,8 +1,8 @@
 """Many clients in a process of their own, without TensorFlow: `python swap_clients.py ADDRESS CLIENTS PAUSE`.
 
-They ask models `m` and `n` in turn until standard input closes, and print one JSON object: how many requests each
-version answered, what failed, and which answers were wrong (another version's score, or an older version than the
-client has seen already). A request is sent once: a retry would hide a failure.
+They ask models `m` and `n` in turn until standard input closes, then each once more, and print one JSON object: how
+many requests each version answered, what failed, and which answers were wrong (another version's score, or an older
+version than the client has seen already). A request is sent once: a retry would hide a failure.
 """
 
 import collections
@@ -26,7 +26,10 @@ def ask(address: str, number: int, pause: float, stop: threading.Event, result: 
         call = channel.unary_unary(wire.PREDICT_METHOD, request_serializer=wire.PredictRequest.SerializeToString,
                                    response_deserializer=wire.PredictResponse.FromString)
         count = number
-        while not stop.is_set():
+        # Once told to stop, each model is asked a last time: the newest version has answered whenever it came.
+        left = 2
+        while left:
+            left -= stop.is_set()
             count += 1
             model, item = "mn"[count % 2], (count * 32 + number) % 1000
             request = wire.PredictRequest()
