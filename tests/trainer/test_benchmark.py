@@ -107,6 +107,21 @@ def test_a_benchmark_cut_off_at_any_trial_goes_on_as_it_would_have(suite, data, 
     assert [t["value"] for t in part.tuner.trials(system)] == [t["value"] for t in whole.tuner.trials(whole.systems[1])]
 
 
+def test_the_final_fit_has_its_share_of_the_tuned_epochs(suite, data, tmp_path):
+    systems = build_systems("synthetic", learners=["ridge"], references=["damped_bias"], budget=1)
+    reference, ridge = systems
+    shared = dataclasses.replace(suite, refit_epoch_share=1 / 6)
+    for chosen, wanted in ((20, 3), (40, 7), (1, 1)):
+        settings = Benchmark(shared, data, systems=systems, workspace=Workspace(str(tmp_path))).refit_settings(
+            ridge, {"epochs": chosen, "item_id_dropout": 0.3})
+        assert settings["epochs"] == wanted and settings["item_id_dropout"] == 0.3
+    whole = Benchmark(suite, data, systems=systems, workspace=Workspace(str(tmp_path)))
+    assert whole.refit_settings(ridge, {"epochs": 20})["epochs"] == 20
+    assert whole.refit_settings(reference, {"damping": 5.0}) == reference.space.apply({"damping": 5.0})
+    with pytest.raises(ConfigError, match="refit_epoch_share"):
+        dataclasses.replace(suite, refit_epoch_share=0.0)
+
+
 def test_cells_are_kept_and_make_rows(suite, data, tmp_path):
     first = benchmark(suite, data, tmp_path)
     first.tune(silent)

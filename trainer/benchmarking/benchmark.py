@@ -115,8 +115,15 @@ class Benchmark:
     def cell_key(self, system: System, seed: int | str) -> str:
         """Returns what a cell depends on, hashed."""
         best = self.tuner.best(system)
-        values = system.space.apply(best["params"]) if best else None
+        values = self.refit_settings(system, best["params"]) if best else None
         return _hash([values, seed, self.data.refit.training_fingerprint(), *self._test_key()])
+
+    def refit_settings(self, system: System, params: dict[str, Any]) -> dict[str, Any]:
+        """Returns the nested settings of the final fit: those of the best trial, epochs by `refit_epoch_share`."""
+        values = system.space.apply(params)
+        if "epochs" in values:
+            values["epochs"] = max(1, round(values["epochs"] * self.suite.refit_epoch_share))
+        return values
 
     def evaluation(self) -> Evaluation:
         """Returns all finished cells that belong to the present settings, the selected learner marked."""
@@ -153,7 +160,7 @@ class Benchmark:
 
     def _cell(self, system: System, seed: int | str, best: dict[str, Any]) -> None:
         key, begun = self.cell_key(system, seed), time.monotonic()
-        values = system.space.apply(best["params"])
+        values = self.refit_settings(system, best["params"])
         folder = self.workspace.file("runs", f"{system.name}-{seed}-{key}")
         fitted = system.fit(values, prepared=self.data.refit, seed=0 if seed == "mean" else int(seed), folder=folder)
         evaluation = evaluate([fitted.scorer], self.test, seed=seed, **self._protocol())

@@ -34,7 +34,7 @@ def markdown(benchmark: Benchmark, rows: ResultRows, costs: Sequence[dict[str, A
         f"{benchmark.time_limit / 60:.0f} minutes, fitted on {benchmark.data.subset.summary['training_users']:,} "
         f"training users and scored by {metric_name(suite.criterion)} on the same "
         f"{len(benchmark.criterion.tasks):,} validation tasks of pseudo-cold users and items. The best settings "
-        f"were then fitted on all training data, epochs frozen. Selected on validation: "
+        f"were then fitted on all training data, {_epochs(suite.refit_epoch_share)}. Selected on validation: "
         f"**{_name(benchmark.selected)}**. Features: {trained['features']}.", "",
         "Values are means over the splits of the mean over users, with 95 % bootstrap intervals over users. p: "
         "Wilcoxon signed-rank test over users against the strongest reference of that state and metric; "
@@ -171,6 +171,10 @@ def _value(value: Any) -> str:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _epochs(share: float) -> str:
+    return "epochs frozen" if share == 1 else f"with 1 epoch for each {1 / share:.3g} that were tuned"
 
 
 def _name(model: str | None) -> str:
