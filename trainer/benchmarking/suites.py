@@ -16,7 +16,7 @@ SUITES: dict[str, Suite] = {suite.name: suite for suite in (
     Suite(name="yelp", dataset="yelp", unit="click", criterion="ndcg@20", metrics=("ndcg@20", "recall@20"),
           refit_epoch_share=1 / 6,
           ks=(0, 1, 3, 5, 10, "all"), cutoffs=(), catalogue_cutoff=20, catalogue_ks=(0, 1, 3, 5, 10, "all"),
-          validation_tasks=400,
+          validation_tasks=2000,
           split=SplitConfig(last_out=True, query_size=1, min_interactions=5, max_interactions=None,
                             cold_user_share=0.05, cold_item_share=0.0, validation_user_share=0.05,
                             validation_item_share=0.0, warm_test_user_share=0.05)),
