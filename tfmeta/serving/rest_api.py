@@ -16,7 +16,7 @@ from tfmeta.serving.model_manager import STATE_NAMES, ModelManager
 from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.rest_codec import parse_body, read_request, signature_name, write_reply
 from tfmeta.serving.rest_reply import RestReply
-from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
+from tfmeta.serving.server_metrics import NONE, UNKNOWN, ServerMetrics
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 HEALTH_PATH = "/healthz"
@@ -90,8 +90,18 @@ class RestApi:
         return RestReply.error(malformed, status=400 if path.lower().startswith("/v1/") else 404)
 
     def _ask_pages(self, method: str, path: str, body: bytes) -> RestReply | None:
-        with (self._slot(time.monotonic() + self._timeout) if path.startswith(PAGES_PREFIX)
-              else contextlib.nullcontext()):
+        if not path.startswith(PAGES_PREFIX):
+            return self._pages(method, path, body)
+        begun = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._slot(time.monotonic() + self._timeout))
+            except RequestError as error:
+                # What gets as far as the pages is counted by them, who know its model.
+                if self._metrics is not None:
+                    self._metrics.request(UNKNOWN, UNKNOWN, NONE, api="page", code=error.code,
+                                          seconds=time.perf_counter() - begun)
+                raise
             return self._pages(method, path, body)
 
     def _predict(self, target: dict, body: bytes) -> RestReply:

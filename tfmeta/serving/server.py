@@ -210,7 +210,8 @@ class EmbeddedServer:
         return RestService(manager, host=self._host, port=self._rest_port, threads=self._threads,
                            max_queued=self._queue, max_body_bytes=self._max_message_bytes, metrics=self._metrics,
                            token=self._token, ssl_context=ssl_context,
-                           pages=Page(manager) if self._page else None, open_paths=(PATH,) if self._page else ())
+                           pages=Page(manager, metrics=self._metrics) if self._page else None,
+                           open_paths=(PATH,) if self._page else ())
 
 
 def _bracketed(host: str) -> str:

@@ -9,6 +9,8 @@ from prometheus_client.core import GaugeMetricFamily
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 UNKNOWN = "unknown"
+# Signature of a request that ran none.
+NONE = "none"
 
 
 class ServerMetrics:

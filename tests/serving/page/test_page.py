@@ -1,11 +1,13 @@
 """The page's file and the JSON behind it."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import http.client
 import json
 import re
 import threading
+import types
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,15 +16,20 @@ from client_models import make_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from page_models import NUM_ITEMS, export, make_items, title
+from prometheus_client.parser import text_string_to_metric_families
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from export.items.item_titles import write_titles
 from tfmeta.serving import Client
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
+from tfmeta.serving.page.counted_servable import CountedServable
 from tfmeta.serving.page.item_titles import FILE, ItemTitles
 from tfmeta.serving.page.page import Page
-from tfmeta.serving.rest_api import RestApi
+from tfmeta.serving.request_error import RequestError
+from tfmeta.serving.rest_api import METRICS_PATH, RestApi
 from tfmeta.serving.rest_reply import RestReply
 from tfmeta.serving.server import EmbeddedServer
+from tfmeta.serving.server_metrics import ServerMetrics
 
 SUPPORT = [["m1", 5], ["m2", 1], ["m30", 4]]
 USER = {"age": "33", "occupation": "writer", "region": "2", "likes": ["sea"]}
@@ -267,7 +274,8 @@ def test_its_requests_count_among_those_that_run_at_the_same_time():
             assert go.wait(20)
         return RestReply.of({})
 
-    api = RestApi(None, threads=1, max_queued=0, pages=slow)
+    metrics = ServerMetrics()
+    api = RestApi(None, threads=1, max_queued=0, metrics=metrics, pages=slow)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         first = pool.submit(api.answer, "POST", "/page/lists.json", b"{}")
         assert entered.wait(20)
@@ -277,6 +285,64 @@ def test_its_requests_count_among_those_that_run_at_the_same_time():
         go.set()
         assert first.result().status == 200
     assert api.answer("POST", "/page/lists.json", b"{}").status == 200
+    # What the pages answer, they count.
+    assert counted(metrics.page()) == {("unknown", "unknown", "none", "RESOURCE_EXHAUSTED"): 1}
+
+
+def counted(text):
+    """(model, version, signature, code) -> the page's requests so far."""
+    samples = [s for family in text_string_to_metric_families(text.decode()) for s in family.samples]
+    for name in ("tfmeta_serving_requests_total", "tfmeta_serving_request_seconds_count"):
+        found = [s for s in samples if s.name == name and s.labels["api"] == "page"]
+        if name.endswith("total"):
+            requests = {tuple(s.labels[k] for k in ("model", "version", "signature", "code")): s.value for s in found}
+    assert sum(requests.values()) == sum(s.value for s in found)
+    return requests
+
+
+def test_its_requests_are_counted_under_what_they_ran(ask, page_server):
+    def now():
+        return counted(get(page_server.rest_address, METRICS_PATH)[1])
+
+    ask("describe", {"model": "movies"})  # The first one reads the model's description.
+    before = now()
+    for name, body in (("describe", {"model": "movies"}), ("search", {"model": "movies", "text": "m"}),
+                       ("lists", {"model": "movies", "support": SUPPORT}), ("lists", {"model": "movies"}),
+                       ("influence", {"model": "movies", "support": SUPPORT, "items": ["m5"]}),
+                       ("lists", {"model": "movies", "user": {"agee": 1}}), ("lists", {"model": "nothing"}),
+                       ("lists", b"{"), ("influence", {"model": "clicks", "support": [["m9", 1]], "items": ["m1"]}),
+                       ("models", None)):
+        ask(name, body)
+    grown = {key: value - before.get(key, 0) for key, value in now().items()}
+    movies = ("movies", "1")
+    assert {key: value for key, value in grown.items() if value and key[2] != "metadata"} == {
+        (*movies, "recommend", "OK"): 2, (*movies, "adapt_and_recommend", "OK"): 1,
+        (*movies, "adapt_and_score", "OK"): 2,
+        (*movies, "explain", "OK"): 1, (*movies, "none", "OK"): 2, (*movies, "none", "INVALID_ARGUMENT"): 1,
+        ("unknown", "unknown", "none", "NOT_FOUND"): 1, ("unknown", "unknown", "none", "INVALID_ARGUMENT"): 1,
+        ("clicks", "1", "none", "FAILED_PRECONDITION"): 1}
+    assert not grown.get((*movies, "metadata", "OK"))
+
+
+def test_a_run_that_fails_is_counted_once():
+    definition = meta_graph_pb2.SignatureDef()
+    definition.inputs["document"].name, definition.outputs["json"].name = "document:0", "json:0"
+
+    class Servable:
+        name, version, path = "m", 1, "/nowhere"
+        signature_defs = types.MappingProxyType({"metadata": definition})
+
+        def run(self, signature, inputs, **_):
+            raise error
+
+    metrics, expected = ServerMetrics(), {}
+    page = Page(types.SimpleNamespace(lease=lambda name, **_: contextlib.nullcontext(Servable())), metrics=metrics)
+    for error, code in ((RequestError("DEADLINE_EXCEEDED", "late"), "DEADLINE_EXCEEDED"),
+                        (ZeroDivisionError("oh"), "INTERNAL")):
+        with pytest.raises(type(error)):
+            page("POST", "/page/describe.json", b'{"model": "m"}')
+        expected["m", "1", "metadata", code] = 1
+        assert counted(metrics.page()) == expected
 
 
 def test_it_can_be_left_out(page_bases):
@@ -291,7 +357,7 @@ def test_a_page_forgets_what_is_unloaded():
         name, version, path, signature_defs = "m", 1, "/nowhere", {}
 
     page, servable = Page(manager=None), Servable()
-    assert page._model(servable) is page._model(servable)
+    assert page._model(CountedServable(servable, metrics=None)) is page._model(CountedServable(servable, metrics=None))
     assert len(page._known) == 1
     del servable
     gc.collect()

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from tfmeta.errors import TfmetaError
 from tfmeta.serving.model_manager import ModelManager
 from tfmeta.serving.page import page_request
+from tfmeta.serving.page.counted_servable import API, CountedServable
 from tfmeta.serving.page.page_model import PageModel
 from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.rest_reply import RestReply
+from tfmeta.serving.server_metrics import NONE, UNKNOWN, ServerMetrics
 
 PATH = "/"
 PREFIX = "/page/"
@@ -36,14 +38,17 @@ class Page:
         POST /page/lists.json      {"model", "user", "support", "candidates", "count"}: before and after adaptation
         POST /page/influence.json  {"model", "user", "support", "items"}: what each support item did
 
-    All but the first take a `version` too. A request that does not fit is answered 400 with a message.
+    All but the first take a `version` too, and are counted: once under each signature that they ran, and one that ran
+    none, or failed but for what it ran, under the signature `none`. A request that does not fit is answered 400 with a
+    message.
 
     Args:
       manager: the loaded models.
+      metrics: where requests are counted, or None.
     """
 
-    def __init__(self, manager: ModelManager):
-        self._manager = manager
+    def __init__(self, manager: ModelManager, *, metrics: ServerMetrics | None = None):
+        self._manager, self._metrics = manager, metrics
         self._known: weakref.WeakKeyDictionary[object, PageModel] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._routes: dict[str, tuple[dict, Callable]] = {
@@ -68,22 +73,36 @@ class Page:
             return None
         if method != "POST":
             return _only("POST")
-        fields, answer = self._routes[found[1]]
+        return self._run(*self._routes[found[1]], body)
+
+    def _run(self, fields: dict, answer: Callable, body: bytes) -> RestReply:
+        begun = time.perf_counter()
+        served, ran, code = (UNKNOWN, UNKNOWN), None, "INTERNAL"
         try:
             request = page_request.parse(body, fields=fields)
             with self._manager.lease(request.pop("model"), version=request.pop("version")) as servable:
-                return RestReply.of(answer(self._model(servable), servable, **request))
-        except RequestError:
+                served = (servable.name, servable.version)
+                ran = CountedServable(servable, metrics=self._metrics)
+                reply = RestReply.of(answer(self._model(ran), ran, **request))
+            code = "OK"
+            return reply
+        except RequestError as error:
+            code = error.code
             raise
         except TfmetaError as error:
-            raise RequestError("INVALID_ARGUMENT", str(error)) from None
+            code = "INVALID_ARGUMENT"
+            raise RequestError(code, str(error)) from None
+        finally:
+            # What a signature's run ended with is counted there.
+            if self._metrics is not None and (ran is None or ran.code != code):
+                self._metrics.request(*served, NONE, api=API, code=code, seconds=time.perf_counter() - begun)
 
-    def _model(self, servable) -> PageModel:
+    def _model(self, counted: CountedServable) -> PageModel:
         with contextlib.suppress(KeyError):
-            return self._known[servable]
-        made = PageModel(servable)
+            return self._known[counted.servable]
+        made = PageModel(counted)
         with self._lock:
-            return self._known.setdefault(servable, made)
+            return self._known.setdefault(counted.servable, made)
 
 
 def _search(page: PageModel, servable, *, text: str, count: int) -> dict:
