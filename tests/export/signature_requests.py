@@ -5,8 +5,10 @@ from export_cases import BOUND
 from request_helpers import make_request
 
 PREDICT = ("score", "adapt_and_score", "adapt", "score_with_state", "embed_items", "score_examples",
-           "adapt_and_score_examples")
-WITH_SUPPORT = ("adapt_and_score", "adapt", "adapt_and_score_examples")
+           "adapt_and_score_examples", "explain", "recommend", "adapt_and_recommend")
+WITH_SUPPORT = ("adapt_and_score", "adapt", "adapt_and_score_examples", "explain", "adapt_and_recommend")
+# Only of models with an index, and a catalogue in the graph.
+LISTS = ("recommend", "adapt_and_recommend")
 
 
 def convert(signature, inputs, servable):
@@ -19,7 +21,15 @@ def convert(signature, inputs, servable):
         return {**query, "user_state": kept["user_state"], "state_model": kept["state_model"]}
     if signature == "embed_items":
         return {k: v[:, 0] for k, v in query.items() if k.startswith("query_")}
-    return {"score": query, "adapt_and_score": inputs,
+    if signature in LISTS:
+        # The candidates are left out, as many as there are support rows; a length out of range stays so.
+        length, width = inputs["support_length"], inputs["query_movie_id"].shape[1]
+        inside = (length >= 0) & (length <= inputs["support_label"].shape[1])
+        kept = {k: v for k, v in inputs.items() if k.startswith("user_") or (
+            k.startswith("support_") and signature.startswith("adapt"))}
+        return {**kept, "exclude_item": inputs["query_movie_id"],
+                "exclude_length": np.where(inside, np.minimum(length, width), length).astype(np.int32)}
+    return {"score": query, "adapt_and_score": inputs, "explain": inputs,
             "adapt": {k: v for k, v in inputs.items() if not k.startswith("query_")}}[signature]
 
 
