@@ -13,6 +13,7 @@ from tfmeta.errors import ConfigError, DataError
 from trainer.benchmarking import suites
 from trainer.benchmarking.benchmark import Benchmark, check_systems
 from trainer.benchmarking.figures import frontier
+from trainer.benchmarking.reference_system import ReferenceSystem
 from trainer.benchmarking.results import committed_rows, cost_rows, result_rows
 from trainer.benchmarking.search_space import SearchSpace
 from trainer.benchmarking.suite_data import SuiteData, check_source
@@ -151,6 +152,72 @@ def test_a_system_that_breaks_does_not_end_the_others(suite, data, tmp_path):
     broken.tune(silent)
     assert list(broken.failures) == ["damped_bias"] and "lost" in broken.failures["damped_bias"]
     assert broken.tuner.best(broken.systems[1]) is not None
+
+
+class FoldIn(ReferenceSystem):
+    """ALS fold-in in a learner's place: it adapts, and is fitted in no time."""
+
+    role, family = "learner", "fold_in"
+
+    def __init__(self, name):
+        super().__init__("als_fold_in", budget=1)
+        self.name = name
+
+    def fit(self, values, **options):
+        fitted = ReferenceSystem("als_fold_in", budget=1).fit(values, **options)
+        fitted.scorer.name, fitted.scorer.role = self.name, "learner"
+        return fitted
+
+
+def test_the_report_speaks_of_its_suites_own_metrics_and_states(suite, tmp_path):
+    """A suite as Yelp's: the last interaction of warm and of new users, out of the whole catalogue."""
+    from trainer.benchmarking.report import write_benchmark_report
+
+    changed = dataclasses.replace(
+        suite, metrics=("ndcg@20", "recall@20"), criterion="ndcg@20", cutoffs=(), catalogue_cutoff=20,
+        catalogue_ks=suite.ks, refit_epoch_share=1 / 6, synthetic=dataclasses.replace(suite.synthetic, items=300),
+        split=dataclasses.replace(SUITES["yelp"].split, cold_user_share=0.2, validation_user_share=0.2,
+                                  warm_test_user_share=0.3))
+    data = SuiteData.open(changed, source=None, folder=str(tmp_path / "data"))
+    run = Benchmark(changed, data, systems=[ReferenceSystem("damped_bias", budget=1), FoldIn("fold_in")], budget=1,
+                    workspace=Workspace(str(tmp_path / "out")), seeds=2)
+    run.tune(silent)
+    run.run(silent)
+    assert not run.failures and run.selected == "fold_in", run.failures
+    outcome = write_benchmark_report(run)
+    text, page = (pathlib.Path(run.workspace.file(name)).read_text() for name in ("report.md", "report.html"))
+    for words in ("NDCG@20 on the same 32 validation tasks of pseudo-cold users. The best", "fold in** (selected)",
+                  "Selected on validation: **fold in**", "with 1 epoch for each 6 that were tuned",
+                  "Values are means over users, with", "NDCG@20 and recall@20 are out of the whole catalogue",
+                  "over NDCG@20 and recall@20 in the user-cold state, descriptive for the others and elsewhere",
+                  "## Warm (", "## User-cold (", "NDCG@20, user-cold, with the first k"):
+        assert words in text, words
+    for words in ("item-cold", "Item-cold", "both-cold", "MAE", "NDCG@5", "AUC"):
+        assert words not in text and words not in page, words
+    # Values of a few hundredths are told apart by a fourth decimal, in tables, curves and gains.
+    last = next(r for r in outcome.rows if (r["state"], r["model"], r["k"], r["metric"], r["seed"])
+                == ("user_cold", "fold_in", "all", "ndcg@20", "mean"))
+    assert last["value"] < 0.1 and text.count(f"{last['value']:.4f}") >= 2 and f"{last['value']:.4f}" in page
+    gain = next(r for r in outcome.rows if (r["state"], r["k"], r["metric"], r["seed"])
+                == ("user_cold", "all", "gain_ndcg@20", "mean"))
+    assert f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})" in text
+    assert f"reaches NDCG@20 {last['value']:.4f} with all support" in page
+    # All Holm-corrected hypotheses: one cold state, two metrics.
+    tested = [r for r in outcome.rows if r["selected"] and r["p_value"] is not None and r["k"] == "all"
+              and r["state"] == "user_cold" and not r["metric"].startswith("gain_")]
+    assert {r["metric"] for r in tested} == {"ndcg@20", "recall@20"}
+
+
+def test_a_learner_that_was_not_the_best_is_not_called_so(suite, data, tmp_path):
+    systems = [FoldIn("one"), FoldIn("two")]
+    options = {"systems": systems, "workspace": Workspace(str(tmp_path)), "budget": 1, "seeds": 1}
+    systems[1].grid = ({"user_ridge": 1e6},)
+    Benchmark(suite, data, **options).tune(silent)
+    trials = [Benchmark(suite, data, **options).tuner.best(system)["value"] for system in systems]
+    best, other = ("one", "two") if trials[0] < trials[1] else ("two", "one")
+    for given, how in ((None, "on validation"), (best, "on validation"), (other, "by name")):
+        chosen = Benchmark(suite, data, **options, selected=given)
+        assert (chosen.selected, chosen.selected_how) == (given or best, how)
 
 
 @pytest.mark.slow

@@ -94,9 +94,15 @@ class Benchmark:
 
     @property
     def selected(self) -> str | None:
-        """Name of the selected learner: the best on validation of those that have trials; None before there are any."""
-        if self._selected is not None:
-            return self._selected
+        """Name of the selected learner: the given one, else the best on validation; None before there are trials."""
+        return self._best_learner() if self._selected is None else self._selected
+
+    @property
+    def selected_how(self) -> str:
+        """`on validation`, or `by name` where one was given that is not the best there."""
+        return "by name" if self._selected not in (None, self._best_learner()) else "on validation"
+
+    def _best_learner(self) -> str | None:
         found = {}
         for system in self.systems:
             best = self.tuner.best(system) if system.role == "learner" else None

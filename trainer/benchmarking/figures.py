@@ -59,7 +59,8 @@ def k_shot(rows: ResultRows, metric: str) -> Drawing | None:
         better = "lower" if lower_is_better(metric) else "higher"
         figure.axes[0].set_ylabel(f"{metric_name(metric)} ({better} is better)")
 
-    alt = f"{metric_name(metric)} over the number of support interactions, a panel a state: {', '.join(states)}."
+    alt = (f"{metric_name(metric)} over the number of support interactions, a panel a state: "
+           f"{', '.join(map(state_name, states))}.")
     return draw, (4.6 * len(states), 4.2), alt
 
 

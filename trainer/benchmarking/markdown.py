@@ -6,8 +6,9 @@ from typing import Any
 from tfmeta.metrics import lower_is_better
 from trainer.benchmarking.benchmark import Benchmark
 from trainer.benchmarking.figures import system_costs
+from trainer.evaluation.evaluation import FAMILY_STATES
 from trainer.report.result_rows import ResultRows, k_order
-from trainer.report.words import metric_name, model_name, state_name
+from trainer.report.words import listed, metric_name, model_name, state_name
 
 _EXTRA = ("mae_median",)
 
@@ -25,21 +26,11 @@ def markdown(benchmark: Benchmark, rows: ResultRows, costs: Sequence[dict[str, A
       left_out: system -> why it has no row.
     """
     suite = benchmark.suite
-    trained = benchmark.data.refit.summary
     parts = [f"# Benchmark: {suite.name}", ""]
     if suite.dataset == "synthetic":
         parts += ["The data are synthetic: they were drawn from the library's generator.", ""]
     parts += [
-        f"Every system had {benchmark.budget} trials (or as many as its grid has settings) in at most "
-        f"{benchmark.time_limit / 60:.0f} minutes, fitted on {benchmark.data.subset.summary['training_users']:,} "
-        f"training users and scored by {metric_name(suite.criterion)} on the same "
-        f"{len(benchmark.criterion.tasks):,} validation tasks of pseudo-cold users and items. The best settings "
-        f"were then fitted on all training data, {_epochs(suite.refit_epoch_share)}. Selected on validation: "
-        f"**{_name(benchmark.selected)}**. Features: {trained['features']}.", "",
-        "Values are means over the splits of the mean over users, with 95 % bootstrap intervals over users. p: "
-        "Wilcoxon signed-rank test over users against the strongest reference of that state and metric; "
-        "Holm-corrected for the selected learner over the cold states and MAE, NDCG@5 and AUC, descriptive for the "
-        "others. Seeds: training seeds behind a row.", "",
+        _tuning(benchmark), "", _reading(benchmark, rows), "",
         f"Made with `{head['command']}` at commit `{head['commit'][:12]}` on {head['date'][:10]}: {head['processor']}, "
         f"{head['threads']} threads.", ""]
     for state in rows.states:
@@ -59,8 +50,46 @@ def markdown(benchmark: Benchmark, rows: ResultRows, costs: Sequence[dict[str, A
     return "\n".join(parts) + "\n"
 
 
+def _tuning(benchmark: Benchmark) -> str:
+    """How settings and the selected learner were chosen."""
+    suite, criterion = benchmark.suite, benchmark.criterion
+    states = set(criterion.tasks.states)
+    held_out = listed([name for name, those in (("users", {"user_cold", "both_cold"}),
+                                                ("items", {"item_cold", "both_cold"})) if states & those])
+    fixed = [_name(s.name) for s in benchmark.systems if s.role == "learner" and not s.space.search]
+    trials = f"{benchmark.budget} trial{'s' * (benchmark.budget > 1)}"
+    text = (f"Every system had {trials} (or as many as its grid has settings) in at most "
+            f"{benchmark.time_limit / 60:.0f} minutes, fitted on {benchmark.data.subset.summary['training_users']:,} "
+            f"training users and scored by {metric_name(suite.criterion)} on the same {len(criterion.tasks):,} "
+            f"validation tasks{f' of pseudo-cold {held_out}' if held_out else ''}. ")
+    if fixed:
+        text += f"The settings of {listed(fixed)} were given, not tuned here. "
+    return text + (f"The best settings were then fitted on all training data, {_epochs(suite.refit_epoch_share)}. "
+                   f"Selected {benchmark.selected_how}: **{_name(benchmark.selected)}**. "
+                   f"Features: {benchmark.data.refit.summary['features']}.")
+
+
+def _reading(benchmark: Benchmark, rows: ResultRows) -> str:
+    """What values, intervals and p-values are of."""
+    suite, splits = benchmark.suite, len(set(benchmark.test.split.tolist()))
+    metrics = [metric_name(m) for m in suite.metrics]
+    means = f"the {splits} splits of the mean over users" if splits > 1 else "users"
+    text = f"Values are means over {means}, with 95 % bootstrap intervals over users. "
+    catalogue = [] if suite.catalogue_cutoff is None else [
+        metric_name(m) for m in suite.metrics if m.endswith(f"@{suite.catalogue_cutoff}")]
+    if catalogue:
+        text += (f"{listed(catalogue)} {'is' if len(catalogue) == 1 else 'are'} out of the whole catalogue: all items "
+                 f"that a user has not met{', on the first split' if splits > 1 else ''}. ")
+    family = [state_name(state) for state in rows.states if state in FAMILY_STATES]
+    text += ("p: Wilcoxon signed-rank test over users against the strongest reference of that state and metric; "
+             + (f"Holm-corrected for the selected learner over {listed(metrics)} in the {listed(family)} "
+                f"state{'s' * (len(family) > 1)}, descriptive for the others and elsewhere. "
+                if family else "descriptive. "))
+    return text + "Seeds: training seeds behind a row."
+
+
 def _state(benchmark: Benchmark, rows: ResultRows, state: str) -> list[str]:
-    present = rows.metrics(state)
+    present, digits = rows.metrics(state), rows.digits
     metrics = [m for m in (*benchmark.suite.metrics, *_EXTRA) if m in present]
     families = {s.name: s.family for s in benchmark.systems}
     users = max((r["users"] for r in rows.select(state=state)), default=0)
@@ -86,7 +115,8 @@ def _state(benchmark: Benchmark, rows: ResultRows, state: str) -> list[str]:
             bold = known.get("selected")
             table.append((rank, f"| {name} | {_words(families.get(model, role))} | "
                           f"{known.get('seeds', 1) if model in families else ''} | "
-                          + " | ".join(_cell(c, bold=bool(bold)) for c in cells) + " |"))
+                          + " | ".join(_cell(c, digits=digits(m), bold=bool(bold))
+                                       for m, c in zip(metrics, cells, strict=True)) + " |"))
     return [*lines, *(line for _, line in table), ""]
 
 
@@ -103,22 +133,22 @@ def _curves(rows: ResultRows, state: str, metric: str) -> list[str]:
     for model in models:
         values = {str(r["k"]): r["value"] for r in rows.curve(state, model, metric)}
         lines.append(f"| {_name(model)} | " + " | ".join(
-            f"{values[str(k)]:.3f}" if str(k) in values else "" for k in ks) + " |")
+            f"{values[str(k)]:.{rows.digits(metric)}f}" if str(k) in values else "" for k in ks) + " |")
     return [*lines, ""]
 
 
 def _gains(rows: ResultRows, metrics: Sequence[str]) -> list[str]:
     states = rows.states
     learners = list(dict.fromkeys(m for s in states for m in rows.models(s, "learner")))
-    metric = metrics[0]
+    metric, form = metrics[0], f"+.{rows.digits(metrics[0])}f"
     lines = [f"| {metric_name(metric)} | " + " | ".join(map(state_name, states)) + " |",
              "| --- |" + " --- |" * len(states)]
     for model in learners:
         cells = []
         for state in states:
             gain = rows.gain(state, model, metric)
-            cells.append("" if gain is None else f"{gain['value']:+.3f}" + (
-                f" ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain.get("low") is not None else ""))
+            cells.append("" if gain is None else f"{gain['value']:{form}}" + (
+                f" ({gain['low']:{form}} to {gain['high']:{form}})" if gain.get("low") is not None else ""))
         lines.append(f"| {_name(model)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -145,8 +175,8 @@ def _settings(benchmark: Benchmark) -> list[str]:
             continue
         chosen = ", ".join(f"`{path}={_value(value)}`" for path, value in best["params"].items()) or "none"
         failed = sum(trial["value"] is None for trial in trials)
-        lines.append(f"| {_name(system.name)} | {len(trials)} | {failed or ''} | {best['criterion']} "
-                     f"{best['value']:.4f} | {chosen} |")
+        lines.append(f"| {_name(system.name)} | {len(trials)} | {failed or ''} | {metric_name(best['criterion'])} "
+                     f"{best['value']:.4g} | {chosen} |")
     return [*lines, ""]
 
 
@@ -154,12 +184,12 @@ def _figure(figures: Mapping[str, tuple[str, str]], key: str) -> list[str]:
     return [f"![{figures[key][1]}]({figures[key][0]})", ""] if key in figures else []
 
 
-def _cell(row: dict[str, Any] | None, *, bold: bool) -> str:
+def _cell(row: dict[str, Any] | None, *, digits: int, bold: bool) -> str:
     if row is None:
         return ""
-    text = f"**{row['value']:.3f}**" if bold else f"{row['value']:.3f}"
+    text = f"**{row['value']:.{digits}f}**" if bold else f"{row['value']:.{digits}f}"
     if row.get("low") is not None and row["low"] < row["high"]:
-        text += f" ({row['low']:.3f} to {row['high']:.3f})"
+        text += f" ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
     if row.get("p_value") is not None:
         text += " p < .001" if row["p_value"] < 1e-3 else f" p = {row['p_value']:.3f}"
     return text

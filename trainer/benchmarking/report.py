@@ -63,8 +63,9 @@ def write_benchmark_report(benchmark: Benchmark, *, left_out: Mapping[str, str] 
              and (r["seed"] == "mean" or r["seeds"] == 1)
              and (r["role"] != "learner" or r["selected"] or r["k"] in (0, "all"))]
     write_report(page, rows=shown, title=f"Benchmark: {suite.name}", synthetic=suite.dataset == "synthetic",
-                 sections=sections,
-                 facts={"Selected on validation": benchmark.selected or "none", "Trials a system": benchmark.budget,
+                 sections=sections, metrics=suite.metrics,
+                 facts={f"Selected {benchmark.selected_how}": benchmark.selected or "none",
+                        "Trials a system": benchmark.budget,
                         "Training users of a trial": benchmark.data.subset.summary["training_users"],
                         "Command": head["command"], "Machine": f"{head['processor']}, {head['threads']} threads"})
     return BenchmarkOutcome(rows, head, [results, page, text, *(workspace.file(n) for n, _ in written.values())])

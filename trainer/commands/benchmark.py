@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     if suite.dataset == "synthetic":
         print("Synthetic data.\n")
     print(format_table(outcome.rows, metrics=suite.metrics))
-    print(f"\nSelected on validation: {benchmark.selected}")
+    print(f"\nSelected {benchmark.selected_how}: {benchmark.selected}")
     print("\n".join(files))
     return 0
 
@@ -148,4 +148,4 @@ def _print_trials(benchmark, *, as_json: bool) -> None:
     for line in lines:
         value = "failed" if line["value"] is None else f"{line['criterion']} {line['value']:.4f}"
         print(f"{line['system']:<{width}}  {value}  {line['trials']} trials, {line['seconds']:.0f} s  {line['params']}")
-    print(f"Selected on validation: {benchmark.selected}")
+    print(f"Selected {benchmark.selected_how}: {benchmark.selected}")

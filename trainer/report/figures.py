@@ -55,7 +55,7 @@ def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
     if not learners:
         return None
     ticks = sorted({r["k"] for m in learners for r in rows.curve(state, m, metric)}, key=k_order)
-    position = {str(k): i for i, k in enumerate(ticks)}
+    position, digits = {str(k): i for i, k in enumerate(ticks)}, rows.digits(metric)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -87,7 +87,7 @@ def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
                 axes.axhline(best["value"], color="#98a2b3", linewidth=1.3, linestyle=style)
                 labels.append((best["value"], model_name(best["model"]), MUTED, "normal"))
             elif role == "floor":
-                axes.annotate(f"{model_name(best['model'])}: {best['value']:.3f}, off the axis",
+                axes.annotate(f"{model_name(best['model'])}: {best['value']:.{digits}f}, off the axis",
                               (0.98, 0.94 if lower_is_better(metric) else 0.04), xycoords="axes fraction", ha="right",
                               color=MUTED, fontsize=8.5)
         for color, model in zip(LEARNER, learners, strict=False):
@@ -106,7 +106,7 @@ def k_shot_curves(rows: ResultRows, state: str, metric: str) -> str | None:
         label_ends(axes, labels)
 
     alt = (f"{metric_name(metric)} in the {state_name(state)} state over the number of support interactions: "
-           + "; ".join(f"{model_name(m)} " + ", ".join(f"{r['value']:.3f} at k={r['k']}"
+           + "; ".join(f"{model_name(m)} " + ", ".join(f"{r['value']:.{digits}f} at k={r['k']}"
                                                        for r in rows.curve(state, m, metric)) for m in learners))
     return svg(draw, size=(4.6, 3.2), alt=alt, key=f"k-{state}-{metric}")
 
@@ -123,6 +123,7 @@ def gain_bars(rows: ResultRows, metric: str) -> str | None:
         return None
     several = len({model for _, model, _ in bars}) > 1
     names = [f"{state_name(s)}, {model_name(m)}" if several else state_name(s) for s, m, _ in bars]
+    form = f"+.{rows.digits(metric)}f"
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -139,7 +140,7 @@ def gain_bars(rows: ResultRows, metric: str) -> str | None:
         for i, value in enumerate(values):
             outer = [v for v in (value, bars[i][2].get("low"), bars[i][2].get("high")) if v is not None]
             right = value >= 0
-            axes.annotate(f"{value:+.3f}", (max(outer) if right else min(outer), i), xytext=(5 if right else -5, 0),
+            axes.annotate(f"{value:{form}}", (max(outer) if right else min(outer), i), xytext=(5 if right else -5, 0),
                           textcoords="offset points", va="center", ha="left" if right else "right", color=INK)
         axes.set_xlim(low - (room if low < 0 else 0), high + (room if high > 0 else 0))
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -152,7 +153,7 @@ def gain_bars(rows: ResultRows, metric: str) -> str | None:
         axes.set_xlabel(f"{'below' if lower_is_better(metric) else 'above'} zero, adaptation helps")
 
     alt = f"Gain from adaptation in {metric_name(metric)}: " + ", ".join(
-        f"{name} {g['value']:+.3f}" for name, (*_, g) in zip(names, bars, strict=True))
+        f"{name} {g['value']:{form}}" for name, (*_, g) in zip(names, bars, strict=True))
     return svg(draw, size=(4.6, 1.25 + 0.4 * len(bars)), alt=alt, key=f"gain-{metric}")
 
 

@@ -1,6 +1,7 @@
 """Look-up in the flat records of an evaluation."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -64,6 +65,21 @@ class ResultRows:
         found = {r["metric"] for r in self.rows if state in (None, r["state"])}
         found = {m for m in found if not m.startswith("gain_")}
         return [m for m in METRIC_ORDER if m in found] + sorted(found - set(METRIC_ORDER))
+
+    def digits(self, metric: str) -> int:
+        """Decimals that tell models apart: 3, or 4 where no value of the metric, ceilings left out, reaches 0.1.
+
+        Of a gain those of its metric. Recall out of a catalogue of ten thousand items is such a metric.
+        """
+        return 4 if self._largest.get(metric.removeprefix("gain_"), 1.0) < 0.1 else 3
+
+    @functools.cached_property
+    def _largest(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for row in self.rows:
+            if row["role"] != "ceiling":
+                found[row["metric"]] = max(found.get(row["metric"], 0.0), abs(row["value"]))
+        return found
 
     def models(self, state: str, role: str) -> list[str]:
         """The models of a state in a role, in order of appearance, a selected one first."""

@@ -12,6 +12,11 @@ _MODELS = {"random": "random scores", "perfect_order": "perfect order", "item_kn
            "synthetic_oracle": "noise-free ratings", "synthetic_fold_in": "best attainable"}
 
 
+def listed(names: list[str]) -> str:
+    """`["a", "b", "c"]` -> `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def state_name(state: str) -> str:
     return _STATES.get(state, state.replace("_", "-"))
 

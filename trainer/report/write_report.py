@@ -15,12 +15,15 @@ from trainer.report.result_rows import ATTAINABLE, ResultRows, k_order
 from trainer.report.words import metric_name, model_name, state_name
 
 _PANELS = ("auc", "ndcg@5", "mae")
+_STATES = {"user_cold": "people who are not in the training data",
+           "item_cold": "items that are not in the training data", "both_cold": "both",
+           "warm": "known people and items, other interactions"}
 _ROLE_NAMES = {"floor": "chance floor", "reference": "baseline", "learner": "learner", "ceiling": "ceiling"}
 
 
 def write_report(path: str, *, rows: Iterable[Mapping[str, Any]], history: Sequence[Mapping[str, Any]] = (),
                  title: str = "Evaluation", facts: Mapping[str, Any] | None = None, synthetic: bool = False,
-                 sections: Sequence[tuple[str, str]] = ()) -> str:
+                 sections: Sequence[tuple[str, str]] = (), metrics: Sequence[str] = _PANELS) -> str:
     """Writes one self-contained HTML page: no script, no request to anywhere.
 
     Args:
@@ -32,6 +35,7 @@ def write_report(path: str, *, rows: Iterable[Mapping[str, Any]], history: Seque
       facts: further name -> value pairs to show under the heading (run, data, seconds).
       synthetic: label the page and every table as made from generated data.
       sections: further (heading, HTML) after the summary; the HTML is trusted.
+      metrics: those of the summary and the figures, the most important first, as far as there are rows of them.
 
     Returns:
       `path`.
@@ -45,7 +49,7 @@ def write_report(path: str, *, rows: Iterable[Mapping[str, Any]], history: Seque
 
     table = ResultRows.of(rows)
     present = table.metrics()
-    panels = [m for m in _PANELS if m in present] or present[:3]
+    panels = [m for m in metrics if m in present] or present[:3]
     states = []
     for state in table.states:
         states.append({
@@ -59,12 +63,14 @@ def write_report(path: str, *, rows: Iterable[Mapping[str, Any]], history: Seque
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined)
     environment.filters["number"] = _number
+    environment.globals["digits"] = table.digits
     page = environment.from_string(template).render(
         title=title, facts=dict(facts or {}), synthetic=synthetic, version=__version__, states=states,
         summaries=[s for m in panels if (s := _summary(table, m))],
         sections=sections, sentences=_sentences(table, panels[0]) if panels else [],
         gains=[svg for m in panels if (svg := figures.gain_bars(table, m))],
         training=figures.training_curves(history),
+        glossary=[(state_name(s).capitalize(), words) for s, words in _STATES.items() if s in table.states],
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"))
     filesystem.write_text(path, page)
     return path
@@ -179,21 +185,21 @@ def _sentences(table: ResultRows, metric: str) -> list[str]:
         last = table.last(state, learners[0], metric) if learners else None
         if last is None:
             continue
-        sign = -1 if lower_is_better(metric) else 1
+        sign, digits = -1 if lower_is_better(metric) else 1, table.digits(metric)
         text = (f"{state_name(state).capitalize()}: {model_name(learners[0])} reaches {metric_name(metric)} "
-                f"{last['value']:.3f} with {'all' if k_order(last['k']) == float('inf') else last['k']} "
+                f"{last['value']:.{digits}f} with {'all' if k_order(last['k']) == float('inf') else last['k']} "
                 "support interactions")
         gain = table.gain(state, learners[0], metric)
         if gain:
-            text += f", {gain['value']:+.3f} against itself unadapted"
+            text += f", {gain['value']:+.{digits}f} against itself unadapted"
         best = table.best(state, "reference", metric)
         share = table.recovered(state, learners[0], metric)
         if share is not None:
             text += f", {share:.0%} of the way to the best that anybody could do with them"
         if best:
             ahead = sign * (last["value"] - best["value"])
-            text += (f"; it is {abs(ahead):.3f} {'ahead of' if ahead > 0 else 'behind'} the strongest baseline, "
-                     f"{model_name(best['model'])} ({best['value']:.3f})")
+            text += (f"; it is {abs(ahead):.{digits}f} {'ahead of' if ahead > 0 else 'behind'} the strongest baseline, "
+                     f"{model_name(best['model'])} ({best['value']:.{digits}f})")
             low, high = best.get("low"), best.get("high")
             if None not in (low, high) and low <= last["value"] <= high:
                 text += ", within that baseline's interval"
