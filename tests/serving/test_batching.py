@@ -159,6 +159,26 @@ def test_an_unforeseen_error_wakes_everyone_and_frees_the_slot(pool):
     assert submit(pool, batcher, [[1.0]]).result(20)
 
 
+@pytest.mark.parametrize("pad", [True, False])
+def test_requests_of_differing_width_fit_together_if_they_are_padded(pool, pad):
+    gate = Gate()
+    batcher = batcher_of(gate, pad_variable_length_inputs=pad)
+    first = held(pool, gate, batcher)
+    merged = []
+    for n, values in enumerate(([[1.0, 2.0]], [[3.0]]), 1):
+        merged.append(submit(pool, batcher, values))
+        wait_until(lambda n=n: queued(batcher) == n)
+    gate.open.set()
+    assert first.result(20)
+    if pad:
+        assert [f.result(20)[0].tolist() for f in merged] == [[[2, 4]], [[6, 6]]]
+    else:
+        for future in merged:
+            with pytest.raises(RequestError, match="FAILED_PRECONDITION: Tensors with name 'x:0' from different tasks"):
+                future.result(20)
+        assert len(gate.calls) == 1 and submit(pool, batcher, [[3.0]]).result(20)[0].tolist() == [[6]]
+
+
 def test_a_lone_request_does_not_wait_for_the_timeout():
     begun = time.monotonic()
     batcher_of(lambda values: values, batch_timeout_micros=5_000_000).run([np.zeros((1, 1))], rows=1)
@@ -290,6 +310,56 @@ def test_a_served_model_answers_under_merging_as_alone(batched, pool):
         return True
 
     assert all(pool.map(client, range(16)))
+
+
+def test_one_queue_for_each_signature_and_set_of_outputs(batched):
+    """All of a model share the slots; which order the outputs were asked for in makes no difference."""
+    wanted = [("scores", "status"), ("status", "scores"), ("status",), ()]
+    results = [batched.run("adapt_and_score", adapt_inputs(2, 3, 1.0), outputs) for outputs in wanted]
+    assert [sorted(r) for r in results] == [["scores", "status"], ["scores", "status"], ["status"],
+                                            ["base_scores", "scores", "status"]]
+    batched.run("score", {"query_item_id": adapt_inputs(2, 3, 1.0)["query_item_id"]})
+    queues = [batched._batchers[batched.servable.call("adapt_and_score", outputs)] for outputs in wanted]
+    queues.append(batched._batchers[batched.servable.call("score")])
+    assert queues[0] is queues[1] and len(set(queues)) == 4
+    assert len({q._threads for q in queues}) == 1
+
+
+@pytest.fixture(scope="module")
+def on_examples(tmp_path_factory):
+    """A servable whose signature parses tf.Example: it doubles the number `x`."""
+    import tensorflow as tf
+
+    def parse(examples):
+        found = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})
+        return {"scores": 2 * found["x"]}
+
+    path = str(tmp_path_factory.mktemp("examples") / "1")
+    function = tf.function(parse).get_concrete_function(tf.TensorSpec([None], tf.string, "examples"))
+    tf.saved_model.save(tf.Module(), path, signatures={"serving_default": function})
+    made = BatchedServable(Servable("examples", 1, path), BatchingParameters(max_batch_size=64, num_batch_threads=1))
+    yield made
+    made.close()
+
+
+def test_bytes_that_are_no_example_run_alone(on_examples, pool):
+    """A merged batch would fail all its requests."""
+    import tensorflow as tf
+
+    def ask(value):
+        content = b"\xff\xff" if value is None else tf.train.Example(features=tf.train.Features(feature={
+            "x": tf.train.Feature(float_list=tf.train.FloatList(value=[value]))})).SerializeToString()
+        return on_examples.run("", {"examples": np.array([content], object)})["scores"]
+
+    call = on_examples.servable.call("")
+    assert [call.rows([np.array(v, object)]) for v in ([b""], [b"", b""], [b"\xff"], [b"", b"\xff"])] == [1, 2, 0, 0]
+    asked = [(i, pool.submit(ask, None if i % 3 == 0 else float(i))) for i in range(60)]
+    for i, future in asked:
+        if i % 3:
+            assert future.result(20).tolist() == [2 * i]
+        else:
+            with pytest.raises(RequestError, match=r"INVALID_ARGUMENT: .*Could not parse example"):
+                future.result(20)
 
 
 def test_a_request_that_contradicts_the_signature_runs_alone(batched):

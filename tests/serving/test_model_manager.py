@@ -116,6 +116,29 @@ def test_a_new_version_replaces_the_old_after_its_last_lease(make, tmp_path):
     assert states(manager) == [(2, "AVAILABLE"), (1, "END")]
 
 
+def test_a_version_is_listed_while_it_loads(make, tmp_path):
+    """The names and numbers of states are those of the API."""
+    from tensorflow_serving.apis import get_model_status_pb2
+
+    assert {name: number for number, name in STATE_NAMES.items()} == {
+        name: number for name, number in get_model_status_pb2.ModelVersionStatus.State.items() if number}
+    seen = []
+
+    def load(name, version, path):
+        if version == 2:
+            seen.append(states(manager))
+            seen.append(answer(manager))
+        return FakeServable(name, version, path)
+
+    put(tmp_path / "m", 1)
+    manager = make(make_servable=load, warm_up=lambda servable, path: servable.version == 2 and seen.append(
+        states(manager)))
+    put(tmp_path / "m", 2)
+    manager.poll()
+    assert seen == [[(2, "LOADING"), (1, "AVAILABLE")], 1, [(2, "LOADING"), (1, "AVAILABLE")]]
+    wait_for(lambda: states(manager) == [(2, "AVAILABLE"), (1, "END")])
+
+
 def test_all_latest_two_and_specific(make, tmp_path):
     for version in (1, 2, 3):
         put(tmp_path / "m", version)

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from tfmeta.errors import ServingError
 from tfmeta.serving.client import Client
+from tfmeta.serving.model_config import ModelConfig
 from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.rest_api import RestApi
+from tfmeta.serving.rest_codec import write_reply
 from tfmeta.serving.server import EmbeddedServer
+from tfmeta.serving.version_policy import VersionPolicy
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,49 @@ def test_status_and_metadata(server):
     status, metadata = call(server, "small/metadata")
     assert status == 200 and metadata["model_spec"] == {"name": "small", "signature_name": "", "version": "3"}
     assert "adapt_and_score" in metadata["metadata"]["signature_def"]["signature_def"]
+
+
+@pytest.fixture(scope="module")
+def labelled(write_version, tmp_path_factory):
+    """Two versions under labels, of a signature with one input, int64, and one output."""
+    base = tmp_path_factory.mktemp("labelled")
+    for version in (1, 2):
+        write_version(base, version)
+    model = ModelConfig("m", str(base), VersionPolicy(kind="all"), {"stable": 1, "canary": 2})
+    with EmbeddedServer([model], grpc_port=0, rest_port=0, warm_up=False) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("where", "version"), [("m", 2), ("m/versions/1", 1), ("m/versions/2", 2),
+                                                ("m/labels/stable", 1), ("m/labels/canary", 2)])
+def test_versions_and_labels_in_every_path(labelled, where, version):
+    assert call(labelled, f"{where}:predict", {"inputs": [[7]]}) == (200, {"outputs": [[1000.0 * version + 7]]})
+    status, metadata = call(labelled, f"{where}/metadata")
+    assert status == 200 and metadata["model_spec"]["version"] == str(version)
+    status, states = call(labelled, where)
+    listed = [s["version"] for s in states["model_version_status"]]
+    assert status == 200 and listed == (["2", "1"] if where == "m" else [str(version)])
+
+
+def test_a_single_output_has_no_name(labelled):
+    """Nor does a single input need one."""
+    for body, reply in (({"inputs": {"item": [[1, 2]]}}, {"outputs": [[2001.0, 2002.0]]}),
+                        ({"inputs": [[1, 2]]}, {"outputs": [[2001.0, 2002.0]]}),
+                        ({"instances": [{"item": [1]}, {"item": [2]}]}, {"predictions": [[2001.0], [2002.0]]}),
+                        ({"instances": [[1], [2]], "signature_name": "score"}, {"predictions": [[2001.0], [2002.0]]})):
+        assert call(labelled, "m:predict", body) == (200, reply)
+
+
+@pytest.mark.parametrize("value", [1.5, 1.0, "1", True, None, 2**63])
+def test_int64_takes_whole_numbers_alone(labelled, value):
+    status, reply = call(labelled, "m:predict", {"inputs": [[value]]})
+    assert status == 400 and reply["error"].endswith("is not of expected type: int64"), reply
+
+
+def test_strings_are_text_and_those_called_bytes_are_base64():
+    values = np.array([[b"a", "é".encode()]], object)
+    reply = json.loads(write_reply({"name": values, "raw_bytes": values}, rows=False))
+    assert reply == {"outputs": {"name": [["a", "é"]], "raw_bytes": [[{"b64": "YQ=="}, {"b64": "w6k="}]]}}
 
 
 def row(**changes):
