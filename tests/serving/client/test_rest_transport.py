@@ -131,7 +131,8 @@ def test_single_output_without_its_name(site, rest):
     (400, {"error": "bad"}, InvalidRequest, "INVALID_ARGUMENT: bad"),
     (401, {"error": "who"}, AccessDenied, "UNAUTHENTICATED: who"),
     (403, b"<html>no</html>", AccessDenied, "PERMISSION_DENIED: <html>no</html>"),
-    (413, {"error": "large"}, InvalidRequest, "large"), (429, {"error": "full"}, Exhausted, "RESOURCE_EXHAUSTED: full"),
+    (413, {"error": "large"}, Exhausted, "RESOURCE_EXHAUSTED: large"),
+    (429, {"error": "full"}, Exhausted, "RESOURCE_EXHAUSTED: full"),
     (503, {"error": "later"}, Unavailable, "UNAVAILABLE: later"), (504, b"", DeadlineExceeded, "HTTP status 504"),
     (500, {"error": "oh"}, RequestError, "INTERNAL: oh"), (302, b"", RequestError, "UNKNOWN: HTTP status 302"),
     (200, b"{", RequestError, "no JSON object"), (200, b"[]", RequestError, "no JSON object"),
@@ -163,7 +164,7 @@ def test_deadline_and_size(site, rest):
     with RestClient(site.address, max_message_bytes=2000) as client:
         with pytest.raises(Exhausted, match="at most 2000"):
             client.predict("m", ONE)
-        with pytest.raises(InvalidRequest, match="at most 2000"):
+        with pytest.raises(Exhausted, match="at most 2000"):
             client.predict("m", {"query_movie": np.array([["m" * 3000]])})
 
 

@@ -9,7 +9,7 @@ from tfmeta.serving.client.blocking_client import BlockingClient
 from tfmeta.serving.client.calls import PredictCall, PredictReply, StatusCall, StatusReply
 from tfmeta.serving.client.client_options import ClientOptions
 from tfmeta.serving.client.deadline import Deadline
-from tfmeta.serving.client.errors import InvalidRequest
+from tfmeta.serving.client.errors import Exhausted, InvalidRequest
 from tfmeta.serving.client.http_pool import HttpPool
 from tfmeta.serving.client.tls import Tls
 
@@ -80,8 +80,8 @@ class RestClient(BlockingClient):
                 rest_messages.model_path(call.model, version=call.version, label=call.label))
         body = rest_messages.encode(call)
         if len(body) > self.options.max_message_bytes:
-            raise InvalidRequest("INVALID_ARGUMENT", f"The request requires at most {self.options.max_message_bytes} "
-                                 f"bytes, received {len(body)}. Send less, or raise max_message_bytes.")
+            raise Exhausted("RESOURCE_EXHAUSTED", f"The request requires at most {self.options.max_message_bytes} "
+                            f"bytes, received {len(body)}. Send less, or raise max_message_bytes.")
         status, reply = self._http.request("POST", f"{self._prefix}{path}:predict", body=body,
                                            headers=headers | _JSON, deadline=deadline)
         outputs = rest_messages.read_outputs(rest_messages.parse(status, reply), signatures[key]["outputs"])
