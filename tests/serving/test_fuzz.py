@@ -130,12 +130,15 @@ def grpc_requests(draw):
 
 def fuzz_grpc(server, count):
     # One process for all cases: what they leave behind would add up.
+    ran = 0
     with Neighbour(server.grpc_address) as neighbour, grpc.insecure_channel(server.grpc_address) as channel:
         call = channel.unary_unary(wire.PREDICT_METHOD)
 
         @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(grpc_requests())
         def one(data):
+            nonlocal ran
+            ran += 1
             try:
                 wire.PredictResponse.FromString(call(data, timeout=30))
             except grpc.RpcError as error:
@@ -145,6 +148,7 @@ def fuzz_grpc(server, count):
 
         one()
         neighbour.ask()
+    assert ran >= count
 
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
@@ -182,11 +186,13 @@ def rest_requests(draw):
 
 
 def fuzz_rest(server, count):
-    connection = http.client.HTTPConnection(server.rest_address, timeout=30)
+    connection, ran = http.client.HTTPConnection(server.rest_address, timeout=30), 0
 
     @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(rest_requests())
     def one(request):
+        nonlocal ran
+        ran += 1
         method, path, body = request
         connection.request(method, path, body=body)
         reply = connection.getresponse()
@@ -203,6 +209,7 @@ def fuzz_rest(server, count):
         one()
         neighbour.ask()
     connection.close()
+    assert ran >= count
 
 
 def resident_kib() -> int:
