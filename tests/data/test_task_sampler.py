@@ -210,6 +210,9 @@ def test_wrong_settings_are_refused():
         TaskSamplerConfig(query_size=13)
     with pytest.raises(ConfigError, match="support_size"):
         TaskSamplerConfig(support_size=(5, 2))
+    with pytest.raises(ConfigError, match=r"support_size.*at most 40.*max_interactions \(50\).*received \(41, 60\)"):
+        TaskSamplerConfig(max_interactions=50, support_size=(41, 60))
+    assert TaskSamplerConfig(max_interactions=50, support_size=(40, 60)).support_width == 40
     with pytest.raises(ConfigError, match="support_size_law"):
         TaskSamplerConfig(support_size_law="mixed")
     with pytest.raises(ConfigError, match="support_size_law"):

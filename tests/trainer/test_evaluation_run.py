@@ -84,6 +84,8 @@ def test_mistakes_end_with_one_line(runs, data, tmp_path, capsys):
     for arguments, message in (
             (["--run", runs[0], "--data", other], "trained on other data"),
             (["--run", runs[0], "--k", "few"], "'--k' requires"),
+            (["--run", runs[0], "--k", ""], "'--k' requires"),
+            (["--run", runs[0], "--k", "0,5000,all"], "the largest support of the test tasks of"),
             (["--run", runs[0], "--baselines", "item_men"], "Did you mean 'item_mean'"),
             (["--run", runs[0], "--states", "cold"], "Unknown state 'cold'"),
             (["--run", runs[0], "--selected", "other"], "none of maml"),

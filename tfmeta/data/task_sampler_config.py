@@ -58,6 +58,10 @@ class TaskSamplerConfig:
                 self.max_interactions)
         require(self.support_size is None or 0 <= self.support_size[0] <= self.support_size[1],
                 "support_size", "none or [low, high] with 0 <= low <= high", self.support_size)
+        most = None if self.max_interactions is None else self.max_interactions - self.query_size
+        require(self.support_size is None or most is None or self.support_size[0] <= most, "support_size",
+                f"a smallest size of at most {most}, what max_interactions ({self.max_interactions}) leaves beside "
+                f"query_size ({self.query_size})", self.support_size)
         require(self.negatives >= 0, "negatives", "0 or more", self.negatives)
         require(self.support_size_law == "uniform" or self.support_size is not None, "support_size_law",
                 "uniform where no support_size is given", self.support_size_law)

@@ -18,7 +18,7 @@ from trainer.benchmarking.system import System
 from trainer.benchmarking.tuner import Tuner, forget_graphs
 from trainer.benchmarking.workspace import Workspace
 from trainer.evaluation.catalogue import Catalogue
-from trainer.evaluation.evaluate import check_ks, evaluate
+from trainer.evaluation.evaluate import check_support, evaluate
 from trainer.evaluation.evaluate_run import label_levels
 from trainer.evaluation.evaluation import Evaluation
 from trainer.evaluation.oracle_scorer import OracleScorer
@@ -54,7 +54,7 @@ class Benchmark:
                                    self._catalogue(data.tuning, suite.catalogue_ks))
         self.tuner = Tuner(workspace, data=data, criterion=self.criterion, budget=budget, time_limit=time_limit)
         self.test = data.refit.tasks("test")
-        _check_support(suite, int(self.test.support_length.max(initial=0)))
+        check_support(suite.ks, longest=int(self.test.support_length.max(initial=0)), of=f"suite '{suite.name}'")
 
     def tune(self, progress: Callable[[str, int], Any]) -> None:
         """Chooses settings; `progress` is called with a text before, and with the number of cells after, each step."""
@@ -224,13 +224,6 @@ def check_systems(systems: Sequence[System], data: SuiteData, *, required: Seque
     if not fitting:
         raise ConfigError("None of the systems fits the suite: " + "; ".join(reasons.values()))
     return fitting, reasons
-
-
-def _check_support(suite: Suite, longest: int) -> None:
-    for k in check_ks(suite.ks):
-        if k != "all" and k > longest:
-            raise ConfigError(f"'--k' requires at most {longest}, the largest support of suite '{suite.name}', "
-                              f"received {k}.")
 
 
 def _hash(content: Any) -> str:

@@ -4,6 +4,8 @@ import argparse
 
 HELP = "Evaluate runs beside tuned baselines, chance floor and ceiling"
 
+_KS = "0,1,3,5,10,20,all"
+
 _EPILOG = """\
 examples:
   tfmeta evaluate --run runs/first
@@ -26,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="prepared directory, if it is not where the run was trained")
     parser.add_argument("--tuning-data", metavar="DIR", help="prepared directory whose validation tasks tune baselines")
     parser.add_argument("--states", metavar="LIST", help="comma-separated; default all that the test tasks have")
-    parser.add_argument("--k", metavar="LIST", default="0,1,3,5,10,20,all",
-                        help="comma-separated numbers of support rows (default: %(default)s)")
+    parser.add_argument("--k", metavar="LIST", help="comma-separated numbers of support rows, none larger than every "
+                        f"support (default: {_KS})")
     parser.add_argument("--baselines", metavar="LIST", help="comma-separated names, or none; default those "
                         "made for the label's unit, without two_tower_tfrs, which takes minutes")
     parser.add_argument("--selected", metavar="NAME", help="the learner chosen on validation; default the only one")
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from trainer.report import write_report, write_run_report
 
     require(args.batch_size >= 1, "--batch-size", "at least 1", args.batch_size)
-    ks = parse_ks(args.k)
+    ks = parse_ks(_KS if args.k is None else args.k)
     states = None if args.states is None else parse_names(args.states)
     if args.baselines is None:
         baselines = None
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         result = evaluate_runs(args.run, data=args.data, tuning_data=args.tuning_data, states=states, ks=ks,
                                baselines=baselines, selected=args.selected, out=args.out, features=args.features,
                                batch_size=args.batch_size, catalogue_cutoff=args.catalogue,
-                               history=args.history, progress=progress)
+                               history=args.history, strict_ks=args.k is not None, progress=progress)
     if result.references is not None and not result.references.tuned:
         print("tfmeta: note: no validation tasks, so baselines have their default hyper-parameters; --tuning-data "
               "names a directory to tune them on.", file=sys.stderr)

@@ -107,6 +107,19 @@ def check_ks(ks: Sequence[int | str]) -> tuple[int | str, ...]:
     return tuple(sorted(set(ks), key=lambda k: np.inf if k == "all" else k))
 
 
+def check_support(ks: Sequence[int | str], *, longest: int, of: str) -> None:
+    """Raises ConfigError if a k is larger than the largest support, so that no user could ever show it.
+
+    Args:
+      ks: numbers of support rows, `"all"` among them or not.
+      longest: rows of the largest support.
+      of: what it is the largest support of, for the message.
+    """
+    for k in check_ks(ks):
+        if k != "all" and k > longest:
+            raise ConfigError(f"'--k' requires at most {longest}, the largest support of {of}, received {k}.")
+
+
 def _k_name_count(scorers: Sequence[Scorer], name: str, ks: tuple) -> int:
     """How often a name answers for the same k, at most."""
     own = [getattr(s, "ks", None) or ks for s in scorers if s.name == name]

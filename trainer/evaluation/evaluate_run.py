@@ -11,7 +11,7 @@ from tfmeta.data.prepared_data import PreparedData
 from tfmeta.errors import RunError
 from trainer.evaluation.catalogue import Catalogue
 from trainer.evaluation.environment import environment as describe_environment
-from trainer.evaluation.evaluate import DEFAULT_KS, check_ks, evaluate
+from trainer.evaluation.evaluate import DEFAULT_KS, check_ks, check_support, evaluate
 from trainer.evaluation.evaluation import Evaluation
 from trainer.evaluation.history_scorer import HistoryScorer
 from trainer.evaluation.oracle_scorer import OracleScorer
@@ -48,7 +48,8 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
                   states: Sequence[str] | None = None, ks: Sequence[int | str] = DEFAULT_KS,
                   baselines: Sequence[str] | None = None, selected: str | None = None, out: str | None = None,
                   features: str = "full", batch_size: int = 256, catalogue_cutoff: int | None = None,
-                  history: bool = False, progress: Callable[[str], Any] | None = None) -> RunEvaluation:
+                  history: bool = False, strict_ks: bool = False,
+                  progress: Callable[[str], Any] | None = None) -> RunEvaluation:
     """Evaluates runs on the test tasks of their prepared data, beside tuned baselines, floor and ceilings.
 
     Writes `evaluation.json`, `evaluation_rows.parquet` and `evaluation.parquet` into every run, and the joint
@@ -68,9 +69,11 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
       catalogue_cutoff: also measures recall and NDCG at that cut-off over the whole catalogue, on the first split.
       history: also measures every model with the user's training interactions as further support in the item-cold
         state, as `<model>_history`.
+      strict_ks: refuse a k that is larger than every support of the test tasks; otherwise all of the support is taken.
       progress: called with a description before every step.
 
     Raises:
+      ConfigError: with `strict_ks`, if a k is larger than every support.
       RunError: if a run is incomplete or was trained on other data, or `selected` names none of them.
     """
     from tfmeta.data.feature_tables import FeatureTables
@@ -90,6 +93,8 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
     if not len(tasks):
         raise RunError(f"Prepared directory '{prepared.path}' has no test tasks. Prepare it with a test split.")
     ks = check_ks(ks)
+    if strict_ks:
+        check_support(ks, longest=int(tasks.support_length.max()), of=f"the test tasks of '{prepared.path}'")
     common = {"label": spec.label, "ks": ks, "states": states, "features": features, "progress": progress,
               "levels": label_levels(prepared)}
     if catalogue_cutoff is not None:
