@@ -111,6 +111,31 @@ def test_int64_takes_whole_numbers_alone(labelled, value):
     assert status == 400 and reply["error"].endswith("is not of expected type: int64"), reply
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int32, np.int64, np.bool_])
+@pytest.mark.parametrize("rows", [False, True])
+def test_numbers_of_a_reply_come_back_to_the_bit(dtype, rows):
+    values = (np.random.default_rng(0).normal(size=(4, 3)) * 100).astype(dtype)
+    # A view with gaps, a scalar a row, and strings beside the numbers.
+    texts = np.array([b"a", b"b"] * 2, object)
+    outputs = {"all": values, "gaps": values[::-1, ::2], "one": values[:, 0], "text": texts}
+    reply = json.loads(write_reply(outputs, rows=rows))
+    found = {name: [row[name] for row in reply["predictions"]] if rows else reply["outputs"][name] for name in outputs}
+    for name in ("all", "gaps", "one"):
+        np.testing.assert_array_equal(np.array(found[name], dtype), outputs[name])
+    assert found["text"] == ["a", "b", "a", "b"]
+
+
+def test_a_float32_has_its_fewest_digits_and_what_is_not_finite_its_name():
+    assert write_reply({"s": np.array([1.1, 2.0], np.float32)}, rows=False) == b'{"outputs":[1.1,2.0]}'
+    assert write_reply({"s": np.array(3, np.int32)}, rows=False) == b'{"outputs":3}'
+    reply = write_reply({"s": np.array([1.5, np.nan, -np.inf], np.float32), "t": np.array([1, 2, 3])}, rows=True)
+    rows = json.loads(reply)["predictions"]
+    assert b"NaN" in reply and b"-Infinity" in reply and [row["t"] for row in rows] == [1, 2, 3]
+    np.testing.assert_array_equal([row["s"] for row in rows], [1.5, np.nan, -np.inf])
+    with pytest.raises(RequestError, match="s has no shape information"):
+        write_reply({"s": np.array(3.0, np.float32)}, rows=True)
+
+
 def test_strings_are_text_and_those_called_bytes_are_base64():
     values = np.array([[b"a", "é".encode()]], object)
     reply = json.loads(write_reply({"name": values, "raw_bytes": values}, rows=False))

@@ -39,6 +39,8 @@ def read_tensor(value: Any, number: int) -> np.ndarray:
     if array is not None:
         if not array.size:
             return array.astype(dtype) if _is_dense(value, shape_of(value), 0) else _fail(value, number)
+        if array.dtype == dtype and array.dtype.kind != "f":
+            return array
         if array.dtype.kind in _KINDS[np.dtype(dtype).kind] and _fits(array, dtype):
             return array.astype(dtype)
     return _fail(value, number)
@@ -70,6 +72,8 @@ def _fits(array: np.ndarray, dtype: type) -> bool:
         return bool(array.max() <= _MOST_WHOLE[dtype] and array.min() >= -_MOST_WHOLE[dtype])
     if dtype is np.float32:
         most = np.finfo(dtype).max
+        if np.abs(array).max() <= most:
+            return True
         finite = np.isfinite(array)
         return bool((np.abs(array, where=finite, out=np.zeros_like(array)) <= most).all())
     return True

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import numpy as np
+import orjson
 
 from tfmeta.serving.json_tensor import quote, read_tensor
 from tfmeta.serving.prediction_service import refuse_empty
@@ -64,24 +65,30 @@ def read_request(request: dict[str, Any], signature) -> tuple[dict[str, np.ndarr
 def write_reply(outputs: dict[str, np.ndarray], *, rows: bool) -> bytes:
     """Returns the JSON object of a reply; with a single output its name is dropped.
 
+    A float32 has the fewest digits that give it back. Numbers that are not finite are written as `NaN`, `Infinity` and
+    `-Infinity`, as TensorFlow Serving does.
+
     Raises:
       RequestError: INVALID_ARGUMENT if rows are asked for and the outputs do not have as many as each other.
     """
-    plain = {alias: _plain(alias, value) for alias, value in sorted(outputs.items())}
-    single = next(iter(plain.values())) if len(plain) == 1 else None
+    written = {alias: _texts(alias, value) if value.dtype == np.object_ else value
+               for alias, value in sorted(outputs.items())}
+    single = next(iter(written.values())) if len(written) == 1 else None
     if not rows:
-        reply = {"outputs": plain if single is None else single}
+        reply = {"outputs": written if single is None else single}
     else:
         count = None
-        for alias, value in plain.items():
-            if not isinstance(value, list):
+        for alias, value in outputs.items():
+            if not value.ndim:
                 raise _bad(f"Tensor name: {alias} has no shape information ")
             if count is not None and len(value) != count:
                 raise _bad(f"Tensor name: {alias} has inconsistent batch size: {len(value)} expecting: {count}")
             count = len(value)
         reply = {"predictions": single if single is not None else [
-            dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]}
-    return json.dumps(reply).encode("ascii")
+            dict(zip(written, row, strict=True)) for row in zip(*written.values(), strict=True)]}
+    if all(np.isfinite(value).all() for value in outputs.values() if value.dtype.kind == "f"):
+        return orjson.dumps(reply, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(reply, default=_plain).encode("ascii")
 
 
 def _read_columns(columns: Any, signature) -> dict[str, np.ndarray]:
@@ -172,15 +179,18 @@ def _dims(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _plain(alias: str, value: np.ndarray) -> Any:
-    if value.dtype != np.object_:
-        return value.tolist()
+def _texts(alias: str, value: np.ndarray) -> Any:
     encode = alias.endswith("_bytes")
     texts = [{"b64": base64.b64encode(v).decode("ascii")} if encode else v.decode("utf-8", "replace")
              for v in value.ravel()]
     array = np.empty(len(texts), np.object_)
     array[:] = texts
     return array.reshape(value.shape).tolist()
+
+
+def _plain(value: np.ndarray | np.generic) -> Any:
+    """What orjson does not take, such as scalars and views with gaps, and the standard library no array at all."""
+    return value.tolist()
 
 
 def _bad(message: str) -> RequestError:
