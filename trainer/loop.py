@@ -16,7 +16,7 @@ from tfmeta import __version__
 from tfmeta.data.build_task_sampler import build_task_sampler
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.prepared_data import PreparedData
-from tfmeta.errors import RunError
+from tfmeta.errors import ConfigError, DataError, RunError
 from tfmeta.io import filesystem
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
@@ -80,13 +80,22 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
     given = {"config": config, "feature_spec": spec, "training_fingerprint": prepared.training_fingerprint()}
     require_agreement(distribution, **given)
     require_divisible(distribution, config.sampler.meta_batch_size)
+    fresh = distribution.is_chief and not RunDirectory(run).exists
     directory = create_run(distribution, run, data_path=prepared.path, resume=resume, **given)
     if distribution.from_chief(lambda: directory.complete):
         return _result(directory)
     with op_determinism(config.deterministic), distribution.guard():
-        return _Training(directory, prepared=prepared, progress=progress, on_epoch=on_epoch, distribution=distribution,
-                         start=start, checkpoint_dir=checkpoint_dir or directory.file("checkpoints"),
-                         tensorboard_dir=tensorboard_dir or directory.file("tensorboard")).run()
+        try:
+            training = _Training(
+                directory, prepared=prepared, progress=progress, on_epoch=on_epoch, distribution=distribution,
+                start=start, checkpoint_dir=checkpoint_dir or directory.file("checkpoints"),
+                tensorboard_dir=tensorboard_dir or directory.file("tensorboard"))
+        except (ConfigError, DataError):
+            # Nothing was trained: the place stays free for a configuration that fits.
+            if fresh:
+                directory.discard()
+            raise
+        return training.run()
 
 
 class _Training:

@@ -87,6 +87,13 @@ class RunDirectory:
         filesystem.write_text(run.file("config.yaml"), yaml.safe_dump(configs.to_dict(config), sort_keys=False))
         return run
 
+    def discard(self) -> None:
+        """Removes what `create` writes, and the directory if nothing else is in it."""
+        for name in ("config.yaml", "data.json", "feature_spec.json"):
+            filesystem.remove_tree(self.file(name))
+        if not filesystem.listdir(self.path):
+            filesystem.remove_tree(self.path)
+
     def file(self, *parts: str) -> str:
         """Returns the path of a file of the run."""
         return filesystem.join(self.path, *parts)

@@ -41,6 +41,24 @@ def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capfd, tmp_pa
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(("changes", "message"), [
+    ("learner.scope=hed", "'learner.scope' for model 'two_tower' requires one of user_vector"),
+    ("learner.inner_loss=binary_cross_entropy", "binary_cross_entropy requires implicit feedback"),
+    ("sampler.max_interactions=90 sampler.support_size=[90,99]", "a smallest size of at most"),
+    ("sampler.min_interactions=90", "users with at least 90 interactions"),
+])
+def test_what_does_not_fit_the_data_is_one_line_before_anything_is_trained(changes, message, settings, tiny_data,
+                                                                           tmp_path, capfd):
+    arguments = ["--config", settings, "--data", tiny_data, "--out", str(tmp_path / "x"), "--set", "learner.name=maml"]
+    for change in changes.split():
+        arguments += ["--set", change]
+    assert main(["train", *arguments]) == 2
+    error = capfd.readouterr().err
+    assert message in error and len([line for line in error.splitlines() if line.startswith("tfmeta: ")]) == 1
+    # Another try finds the place free.
+    assert not (tmp_path / "x").exists()
+
+
 def test_print_config(capfd):
     assert main(["train", "--config", "quick", "--print-config", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["epochs"] == 3
