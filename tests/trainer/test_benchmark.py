@@ -274,6 +274,26 @@ def test_the_command_says_in_one_line_what_is_absent(capsys, tmp_path):
     assert main(["benchmark", "--suite", "ml100k", "--source", str(tmp_path / "no"), "--out", str(tmp_path / "o")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "o").exists()
+    (tmp_path / "empty").mkdir()
+    assert main(["benchmark", "--suite", "yelp", "--source", str(tmp_path / "empty"), "--out",
+                 str(tmp_path / "o")]) == 2
+    assert "requires file 'interactions.parquet'" in capsys.readouterr().err
+
+
+def test_the_command_says_in_one_line_what_does_not_fit_before_anything_is_trained(suite, capsys, tmp_path,
+                                                                                   monkeypatch):
+    from tfmeta.cli import main
+
+    monkeypatch.setitem(SUITES, "synthetic", suite)
+    for arguments, message in (
+            (["--learners", "maml@hed"], "'learner.scope' for model 'two_tower' requires one of user_vector"),
+            (["--learners", "maml", "--set", "learner.inner_loss=binary_cross_entropy"], "requires implicit feedback"),
+            (["--learners", "ridge", "--k", "0,500"], "the largest support of suite 'synthetic', received 500")):
+        assert main(["benchmark", "--suite", "synthetic", "--references", "none", "--out", str(tmp_path),
+                     *arguments]) == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tfmeta: ")]
+        assert len(errors) == 1 and message in errors[0], errors
+        assert not (tmp_path / "trials").exists() and not (tmp_path / "cells").exists()
 
 
 def test_nothing_on_the_frontier_is_beaten_in_both():

@@ -55,7 +55,8 @@ def read(source: str, *, schema: Schema | None = None, progress: bool = False) -
     for name in ("ml-100k.item", "ml-100k.user") if atomic else ("u.data", "u.user", "u.item"):
         if not filesystem.exists(filesystem.join(source, name)):
             raise DataError(f"MovieLens-100K requires file '{name}' in '{source}', received none. "
-                            "Unpack ml-100k.zip of GroupLens there, or leave --source out to download it.")
+                            "Unpack ml-100k.zip of GroupLens there; "
+                            "'tfmeta data prepare' without --source downloads it.")
     schema = schema or globals()["schema"]()
     interactions, users, items = (_atomic if atomic else _grouplens)(source, progress)
     return assemble(schema, interactions=interactions, users=users, items=[_item_features(items)])

@@ -73,7 +73,8 @@ def read(source: str, *, schema: Schema | None = None, progress: bool = False) -
     for name in ("users.dat", "movies.dat"):
         if not filesystem.exists(filesystem.join(source, name)):
             raise DataError(f"MovieLens-1M requires file '{name}' in '{source}', received none. "
-                            "Unpack ml-1m.zip of GroupLens there, or leave --source out to download it.")
+                            "Unpack ml-1m.zip of GroupLens there; "
+                            "'tfmeta data prepare' without --source downloads it.")
     features = "full" if filesystem.exists(filesystem.join(source, "movies_extra.parquet")) else "genres_only"
     schema = schema or globals()["schema"](features)
     parquet = filesystem.exists(filesystem.join(source, "ratings.parquet"))
