@@ -112,7 +112,7 @@ bench: $(STAMP) $(BENCH_STAMP) ## all speed benchmarks beside JAX and PyTorch, a
 	$(BIN)/python -m benchmarks.bench_table --write docs/performance.md; \
 	test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
 
-bench-serving: $(STAMP) ## the embedded server beside in-process calls; ARGS=--sweep varies request batching (under 4 minutes)
+bench-serving: $(STAMP) ## the embedded server beside in-process calls; ARGS=--sweep varies request batching (under 5 minutes)
 	@$(BIN)/python -m benchmarks.serving $(ARGS) </dev/null
 
 bench-batch: $(STAMP) ## batch scoring beside the bare signature (ARGS="--users 1000000")

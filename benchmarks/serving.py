@@ -4,7 +4,8 @@
     python -m benchmarks.serving --sweep [--out FILE]       parameters of request batching, 32 clients
 
 The model is W1's (MLP 256-64-64-1, one and five inner steps) exported with a catalogue of 4,000 items, and a two-tower
-model with a ridge head for `recommend`. A request is one user with 20 support rows and 100 candidates. Server, client
+model with a ridge head for the lists. A request is one user with 20 support rows and 100 candidates, as far as the
+signature reads them (`embed_items`: one item). Server, client
 and in-process caller are processes of their own on the same processors, and take turns in short blocks: what else the
 machine does hits all of them alike, and the client's cost is in the server's figures. A row's `ratio_to_ours` is the
 median over rounds of its value over that of the in-process calls of the same round: one thread beside one client, four
@@ -22,13 +23,17 @@ import statistics
 import sys
 import tempfile
 
+import numpy as np
+
 from benchmarks.live_system import RESULTS_FOLDER, LiveSystem, ours, thread_environment
 from benchmarks.peers.worker import bind
-from benchmarks.serving_requests import CANDIDATES, NUM_ITEMS, SUPPORT
+from benchmarks.serving_requests import CANDIDATES, NUM_ITEMS, SUPPORT, arrays
 
 RESULTS = RESULTS_FOLDER / "serving.json"
-# (model, signature)
-WORKLOADS = (("w1_5", "score"), ("w1_1", "adapt_and_score"), ("w1_5", "adapt_and_score"), ("list", "recommend"))
+# (model, signature); those of LONG in blocks of the full length.
+LONG = (("w1_5", "score"), ("w1_1", "adapt_and_score"), ("w1_5", "adapt_and_score"), ("list", "recommend"))
+WORKLOADS = (*LONG, ("list", "adapt_and_recommend"), *(("w1_5", signature) for signature in (
+    "adapt", "score_with_state", "explain", "embed_items", "score_examples", "adapt_and_score_examples")))
 STEPS = {"w1_1": 1, "w1_5": 5, "list": None}
 CONCURRENCY = (1, 8, 32)
 IN_PROCESS_THREADS = 4
@@ -62,6 +67,17 @@ def export_models(folder: str, names) -> dict[str, str]:
         if not os.path.exists(bases[name]):
             export_model(recommender, items=catalogue(), model_base=bases[name], check=False)
     return bases
+
+
+def write_states(base: str, path: str) -> None:
+    """Adapts to the benchmark's supports with a model, for requests of `score_with_state`."""
+    from tfmeta.serving.servable import Servable
+
+    servable = Servable("states", 1, os.path.join(base, "1"))
+    found = [servable.run("adapt", inputs) for inputs in arrays("adapt")]
+    servable.close()
+    np.savez(path, user_state=np.concatenate([f["user_state"] for f in found]),
+             state_model=np.concatenate([f["state_model"] for f in found]).astype("S"))
 
 
 @contextlib.contextmanager
@@ -107,7 +123,8 @@ def rows_of(pairs: list[tuple[dict, dict]], *, system: str, setting: dict) -> li
 
 def compare(folder: str, *, threads: int, rounds: int, seconds: float, batching: str, bar) -> list[dict]:
     """Measures in-process calls and servers without and with batching in turns; returns rows."""
-    bases = export_models(folder, STEPS)
+    bases, states = export_models(folder, STEPS), os.path.join(folder, "states.npz")
+    write_states(bases["w1_5"], states)
     found: dict[tuple, list[tuple[dict, dict]]] = {}
     in_process = [ours(), "-m", "benchmarks.serving_worker", "in_process",
                   json.dumps({name: os.path.join(base, "1") for name, base in bases.items()})]
@@ -118,13 +135,14 @@ def compare(folder: str, *, threads: int, rounds: int, seconds: float, batching:
         limit.ready(), client.ready()
         # The first call to a signature builds its graph, in each process.
         for model, signature in WORKLOADS:
-            block = {"model": model, "signature": signature, "seconds": 0.2, "concurrency": 1}
+            block = {"model": model, "signature": signature, "states": states, "seconds": 0.2, "concurrency": 1}
             ask_in_process(limit, **block)
             for server in (plain, batched):
                 ask_client(client, server, **block, protocol="grpc")
         for _ in range(rounds):
             for (model, signature), concurrency in itertools.product(WORKLOADS, CONCURRENCY):
-                block = {"model": model, "signature": signature, "seconds": seconds}
+                block = {"model": model, "signature": signature, "states": states,
+                         "seconds": seconds if (model, signature) in LONG else seconds / 2}
                 bar.set_description(f"{signature}, {concurrency} clients")
                 base = ask_in_process(limit, **block, concurrency=1 if concurrency == 1 else IN_PROCESS_THREADS)
                 found.setdefault(("in_process", model, signature, concurrency, None), []).append((base, base))

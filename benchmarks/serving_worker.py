@@ -75,7 +75,7 @@ def in_process(models: dict[str, str]) -> Callable[[dict], dict]:
 
     def block(wanted: dict) -> dict:
         servable, signature = servables[wanted["model"]], wanted["signature"]
-        inputs = arrays(signature)
+        inputs = arrays(signature, wanted.get("states"))
         return measure(lambda thread, number: servable.run(signature, inputs[number % len(inputs)]),
                        concurrency=wanted["concurrency"], seconds=wanted["seconds"])
     return block
@@ -94,7 +94,7 @@ def client() -> Callable[[dict], dict]:
     def block(wanted: dict) -> dict:
         key = (wanted["protocol"], wanted["model"], wanted["signature"])
         if key not in bodies:
-            bodies[key] = (grpc_bodies if key[0] == "grpc" else rest_bodies)(*key[1:])
+            bodies[key] = (grpc_bodies if key[0] == "grpc" else rest_bodies)(*key[1:], wanted.get("states"))
         prepared, address = bodies[key], wanted["address"]
         if wanted["protocol"] == "grpc":
             if address not in channels:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import serving, serving_requests, serving_worker
-from tfmeta.serving import tensor_codec, wire
+from tfmeta.serving import json_tensor, tensor_codec, wire
 from tfmeta.serving.batching.batching_parameters import BatchingParameters
 
 
@@ -31,15 +31,54 @@ def test_every_combination_of_the_sweep_can_be_read():
         assert (read.max_batch_size, read.batch_timeout_micros, read.num_batch_threads) == (size, timeout, threads)
 
 
-@pytest.mark.parametrize("signature", ["score", "adapt_and_score", "recommend"])
-def test_requests_say_the_same_over_grpc_and_rest(signature):
-    prepared = zip(serving_requests.grpc_bodies("m", signature), serving_requests.rest_bodies("m", signature),
-                   strict=True)
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("states") / "states.npz")
+    count = serving_requests.DISTINCT
+    np.savez(path, user_state=np.arange(3 * count, dtype=np.float32).reshape(count, 3),
+             state_model=np.array([b"ab"] * count))
+    return path
+
+
+SIGNATURES = sorted({signature for _, signature in serving.WORKLOADS})
+
+
+def test_every_signature_is_measured():
+    from export.signatures import SIGNATURES as exported
+
+    assert set(SIGNATURES) == set(exported) - {"metadata"}
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_requests_say_the_same_over_grpc_and_rest(signature, states):
+    prepared = list(zip(serving_requests.grpc_bodies("m", signature, states),
+                        serving_requests.rest_bodies("m", signature, states), strict=True))
     for body, text in prepared:
         request, columns = wire.PredictRequest.FromString(body), json.loads(text)["inputs"]
-        assert set(request.inputs) == set(columns)
+        assert set(request.inputs) == set(columns) and request.model_spec.signature_name == signature
         for name, values in columns.items():
-            np.testing.assert_array_equal(tensor_codec.decode(request.inputs[name]), values)
+            received = tensor_codec.decode(request.inputs[name])
+            if received.dtype == object:
+                read_back = json_tensor.read_tensor(values, tensor_codec.DT_STRING)
+                assert received.tolist() == read_back.tolist()
+            else:
+                np.testing.assert_array_equal(received, values)
+            assert len(received) == 1
+    assert len({body for body, _ in prepared}) == serving_requests.DISTINCT
+
+
+@pytest.mark.slow
+def test_requests_fit_what_is_measured(tmp_path):
+    """Every workload on its own export, in process: answered, without a complaint."""
+    from tfmeta.serving.servable import Servable
+
+    bases, states = serving.export_models(str(tmp_path), serving.STEPS), str(tmp_path / "states.npz")
+    serving.write_states(bases["w1_5"], states)
+    for model, signature in serving.WORKLOADS:
+        servable = Servable(model, 1, f"{bases[model]}/1")
+        for inputs in serving_requests.arrays(signature, states)[:2]:
+            assert servable.run(signature, inputs)["status"].tolist() == [0], (model, signature)
+        servable.close()
 
 
 def test_measure_counts_calls_and_raises_what_fails():
