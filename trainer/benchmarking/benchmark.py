@@ -105,7 +105,7 @@ class Benchmark:
     def _best_learner(self) -> str | None:
         found = {}
         for system in self.systems:
-            best = self.tuner.best(system) if system.role == "learner" else None
+            best = self.tuner.best(system) if system.role == "learner" and system.selectable else None
             if best is not None and best["criterion"] == self.criterion.metric:
                 found[system.name] = self.criterion.loss(best["value"])
         return min(found, key=lambda name: (found[name], name), default=None)

@@ -35,6 +35,7 @@ class System(abc.ABC):
       family: such as `gradient` or `closed_form`; members of the selected learner's family get all seeds.
       seeded: whether fitting depends on the seed.
       space: what is fixed and what is searched.
+      selectable: whether it may be the learner that is selected on validation.
       grid: all settings, where they are few enough to be tried one by one; else None.
     """
 
@@ -43,6 +44,7 @@ class System(abc.ABC):
     family: str
     seeded: bool
     space: SearchSpace
+    selectable: bool = True
     grid: tuple[dict[str, Any], ...] | None = None
 
     @abc.abstractmethod

@@ -9,6 +9,7 @@ import yaml
 from tfmeta import config
 from tfmeta.baselines import BASELINES, baselines_for
 from tfmeta.errors import ConfigError, suggest
+from trainer.benchmarking.history_system import HistorySystem
 from trainer.benchmarking.item_side_system import ItemSideSystem
 from trainer.benchmarking.learner_system import LearnerSystem, known_options
 from trainer.benchmarking.reference_system import ReferenceSystem
@@ -22,8 +23,8 @@ _ITEM_SIDE = "item_side"
 
 
 def build_systems(suite: str, *, learners: Sequence[str] | None = None, references: Sequence[str] | None = None,
-                  configs: dict[str, str] | None = None, overrides: Sequence[str] = (), unit: str = "rating",
-                  budget: int) -> list[System]:
+                  configs: dict[str, str] | None = None, overrides: Sequence[str] = (), history: Sequence[str] = (),
+                  unit: str = "rating", budget: int) -> list[System]:
     """Returns what is to be compared, references first.
 
     Args:
@@ -33,6 +34,8 @@ def build_systems(suite: str, *, learners: Sequence[str] | None = None, referenc
       references: names of baselines; default all for labels of that unit.
       configs: further systems by name: YAML training configurations that are taken as they are.
       overrides: `key.path=value` for the fixed settings of every learner; such a setting is searched no more.
+      history: names of those learners that are also compared with a user's own training interactions as further
+        support of cold items, as `<name>_history`.
       unit: of the suite's labels.
       budget: settings that each system may try.
 
@@ -62,6 +65,13 @@ def build_systems(suite: str, *, learners: Sequence[str] | None = None, referenc
         space = SearchSpace(config.apply_overrides(deep_merge(_quiet(spaces), config.load_yaml(path)), list(overrides)))
         family = _family(spaces, space.fixed["learner"]["name"])[0]
         systems.append(_class(family)(name, space=space, family=family))
+    learning = {system.name: system for system in systems
+                if isinstance(system, LearnerSystem) and not isinstance(system, ItemSideSystem)}
+    for name in history:
+        if name not in learning:
+            raise ConfigError(f"A history requires a learner that is compared, received '{name}'."
+                              f"{suggest(name, learning)}")
+        systems.append(HistorySystem(learning[name]))
     names = [system.name for system in systems]
     if repeated := sorted({n for n in names if names.count(n) > 1}):
         raise ConfigError(f"Systems of a benchmark require distinct names; repeated: {', '.join(repeated)}.")

@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--references", metavar="LIST", help="comma-separated names, or none; default all")
     parser.add_argument("--config", metavar="NAME=FILE", action="append", default=[],
                         help="a further learner: a training configuration that is not tuned; repeatable")
+    parser.add_argument("--history", metavar="LIST", help="comma-separated learners that are also compared with warm "
+                        "users' own training interactions as further support of cold items")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="fix one training setting of every learner; repeatable")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="training seeds (default: %(default)s)")
@@ -80,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     asked = {side: None if getattr(args, side) is None else
              [] if getattr(args, side) == "none" else parse_names(getattr(args, side))
              for side in ("learners", "references")}
-    systems = build_systems(suite.name, **asked, configs=configs, overrides=args.overrides, unit=suite.unit,
+    systems = build_systems(suite.name, **asked, configs=configs, overrides=args.overrides,
+                            history=parse_names(args.history) if args.history else (), unit=suite.unit,
                             budget=args.budget)
     if args.selected is not None and args.selected not in {s.name for s in systems if s.role == "learner"}:
         raise ConfigError(f"'--selected' requires one of the learners compared, received '{args.selected}'.")
