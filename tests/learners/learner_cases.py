@@ -48,8 +48,13 @@ class LearnerCase:
     rate: float = 0.01
 
     @property
+    def algorithm(self) -> str:
+        """The learner as papers call it: first-order MAML is one of its own."""
+        return f"first_order_{self.name}" if self.options.get("first_order") else self.name
+
+    @property
     def id(self) -> str:
-        return "-".join([self.name, self.model["name"], self.options.get("scope", "default"), self.unit])
+        return "-".join([self.algorithm, self.model["name"], self.options.get("scope", "default"), self.unit])
 
 
 NO_STEPS = {"inner_steps": 0}
@@ -58,6 +63,8 @@ CASES = (
     LearnerCase("maml", {"scope": "user_vector", "inner_steps": 3, "inner_learning_rate": 0.05}, unit="click",
                 still=NO_STEPS),
     LearnerCase("maml", {"scope": "head", "inner_steps": 3, "inner_learning_rate": 0.02, "clip_norm": 2.0}, EMBEDDING,
+                still=NO_STEPS),
+    LearnerCase("maml", {"scope": "user_vector", "inner_steps": 3, "inner_learning_rate": 0.05, "first_order": True},
                 still=NO_STEPS),
     LearnerCase("anil", {"scope": "last_layer", "inner_steps": 3, "inner_learning_rate": 0.05}, EMBEDDING,
                 still=NO_STEPS),

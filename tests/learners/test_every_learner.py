@@ -1,6 +1,9 @@
 """What holds for every learner, whatever it does; that exports score as it does is `test_every_path`'s."""
 
+import importlib
+import inspect
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from tfmeta.models.recommender import LEARNERS, Recommender
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 TASKS = 2000
 # Each learner's first case is in the fast suite, its further ones are in the slow one.
-PARAMS = [pytest.param(case, id=case.id, marks=() if CASES[index - 1].name != case.name
+PARAMS = [pytest.param(case, id=case.id, marks=() if CASES[index - 1].algorithm != case.algorithm
                        else pytest.mark.slow) for index, case in enumerate(CASES)]
 
 
@@ -57,7 +60,18 @@ def on_rows(batch, change):
 
 def test_every_learner_has_a_case():
     assert {c.name for c in CASES} == set(LEARNERS)
+    assert {c.algorithm for c in CASES} == {*LEARNERS, "first_order_maml"}
     assert len({c.id for c in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_docstring_has_equation_source_and_deviations(name):
+    module, _, attribute = LEARNERS[name].partition(":")
+    text = inspect.getdoc(getattr(importlib.import_module(module), attribute)).partition("Args:")[0]
+    equations = [line for line in text.splitlines() if re.match(r" {4}\S.* (=|<-|~) ", line)]
+    assert equations, "an indented equation"
+    assert re.search(r"\bSources?:|\bAfter [A-Z]", text) and re.search(r"section|equation|algorithm", text), text
+    assert re.search(r"\b(19|20)\d\d\b", text) and re.search(r"Deviations\b.*:", text), text
 
 
 def test_a_support_changes_the_scores_eagerly_and_in_a_graph(case, recommender, batch, graph):

@@ -20,10 +20,12 @@ class FineTune(Joint):
         training:  min over theta of L_{support and query}(theta)
         serving:   theta_{t+1} = theta_t - alpha * s(n) * grad L_support(theta_t),   t = 0 .. T - 1
 
-    The comparison of Finn, Abbeel and Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
-    ICML 2017, section 5: pretraining on all tasks, then fine-tuning with a tuned step size. The adaptation is that
-    of `MAML` with fixed rates; nothing of the training knows of it, so alpha, T and the shrinkage
-    `s(n) = n / (n + shrinkage)` (1 by default) are hyper-parameters to be chosen on validation users.
+    The adaptation is that of `MAML` with fixed rates; nothing of the training knows of it, so alpha, T and the
+    shrinkage `s(n) = n / (n + shrinkage)` (1 by default) are hyper-parameters to be chosen on validation users.
+
+    Source: Finn, Abbeel and Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017,
+    section 5.1: pretraining on all tasks, then fine-tuning with a tuned step size. Deviations: those of `Joint`; the
+    shrinkage and the clipping, both off by default; only what the model's scope names is tuned.
 
     Args:
       model: whose fast weights adapt.

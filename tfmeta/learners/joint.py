@@ -15,9 +15,12 @@ class Joint(Learner):
         adapt(theta, support) = theta,     task loss = L_{support and query}(theta)
 
     The plain empirical risk of a task's rows, support and query alike: a row is a training example whichever side it
-    was drawn to, so the model sees as many labels as a meta-learner does. It is the "pretraining on all tasks"
-    comparison of Finn, Abbeel and Levine (ICML 2017, section 5.1) at zero gradient steps. Scores depend on features
-    and ids alone; adapted and unadapted scores are equal.
+    was drawn to, so the model sees as many labels as a meta-learner does. Scores depend on features and ids alone;
+    adapted and unadapted scores are equal.
+
+    Source: Finn, Abbeel and Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017,
+    section 5.1: the comparison "pretraining on all of the tasks", at zero gradient steps. Deviations: rows come task by
+    task instead of shuffled, and each task counts alike whatever its number of rows, as in the outer loss of a learner.
 
     Args:
       model: the model; its scope only decides the form of its weights.

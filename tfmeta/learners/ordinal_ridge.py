@@ -39,6 +39,11 @@ class OrdinalRidge(Ridge):
     trained by its log likelihood, because levels are not equally far apart; the score is the mean over levels, and the
     posterior median is delivered beside it.
 
+    Sources: of the solve Bertinetto et al., "Meta-learning with Differentiable Closed-Form Solvers", ICLR 2019, section
+    3.2, as in `Ridge`; of (1) and (3) those named above. Deviations: those of `Ridge`; from SVD++, which learns one
+    vector per item for this alone, g reads the sum of the features that the solve has anyway; the solve minimises
+    squared error around the linear score f although the output is ordinal, since that is what has a closed form.
+
     Args:
       model: with a linear head.
       step: distance between adjacent levels, in the label's unit; levels are minimum, minimum + step, ..., maximum.
