@@ -36,6 +36,29 @@ def test_weights_are_the_direct_solve_around_the_prior(float64, regularisation, 
         np.testing.assert_allclose(fast["weights"][task], expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("unit", ["click", "weight"])
+@pytest.mark.parametrize("rows", [2, 9])
+def test_weights_of_implicit_feedback_minimise_the_logistic_loss(float64, unit, rows):
+    import scipy.optimize
+
+    built = build(unit, newton_steps=25, initial_regularisation=0.5)
+    randomise(built, scale=0.4)
+    batch = make_batch(unit=unit, support=rows)
+    user, item = built.encode_user(batch.user, tasks=tf.constant(5)), built.encode_item(batch.support_item)
+    fast = built.adapt(user, support_item=item, support_label=batch.support_label, support_length=batch.support_length)
+    features, offset = (t.numpy() for t in built.model.linear(user, item))
+    target, precision = batch.support_label.numpy(), built.learner.precision().numpy()
+    for task, n in enumerate(batch.support_length.numpy()):
+        phi, shift, label, prior = features[task, :n], offset[task, :n], target[task, :n], user.numpy()[task]
+
+        def loss(w, phi=phi, shift=shift, label=label, prior=prior):
+            logit = np.where(label > 0, 1, -1) * (phi @ w + shift)
+            return np.maximum(label, 1) @ np.logaddexp(0, -logit) + 0.5 * precision @ (w - prior) ** 2
+
+        expected = scipy.optimize.minimize(loss, prior, options={"gtol": 1e-9}).x
+        np.testing.assert_allclose(fast["weights"][task], expected, atol=2e-6)
+
+
 @pytest.mark.parametrize("unit", ["rating", "click"])
 def test_meta_gradient_is_the_finite_difference(float64, unit):
     built = build(unit, newton_steps=3)
