@@ -20,9 +20,9 @@ class ALSFoldIn(Baseline):
 
     With `V` the factors of a user's items and `r` the residuals of the labels after the item biases, the user's
     vector is `(V'V + user_ridge I)^-1 V'r`, with a user bias as one more, separately damped, coordinate (Koren,
-    Bell and Volinsky, "Matrix factorization techniques for recommender systems", 2009). Test users are solved
-    from their supports alone, with the items held fixed. An empty support leaves the item biases; an item
-    without training interactions has bias 0 and no factors.
+    Bell and Volinsky, "Matrix factorization techniques for recommender systems", IEEE Computer 2009, sections "Learning
+    algorithms" and "Adding biases"). Test users are solved from their supports alone, with the items held fixed. An
+    empty support leaves the item biases; an item without training interactions has bias 0 and no factors.
 
     Attributes:
       factors: length of the vectors.

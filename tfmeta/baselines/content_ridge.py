@@ -18,6 +18,14 @@ from tfmeta.data.task_set import TaskSet
 class ContentRidge(Baseline):
     """Damped biases whose item prior is a ridge regression on item features.
 
+        beta = argmin sum_i w_i (b_i - c - x_i . beta)^2 + ridge mean(w) |beta|^2,   w_i = n_i / (n_i + saturation)
+        score(u, i) = mean + b'_i + b_u,   b'_i = (sum_u (y_ui - mean - b_u) + item_damping (c + x_i . beta))
+                                                  / (n_i + item_damping)
+
+    Source: the biases are those of Koren, "Factorization meets the neighborhood", KDD 2008, section 2.1 (see `Biases`),
+    the prior of an item's bias is ridge regression (Hoerl and Kennard, Technometrics 1970); putting them together is
+    ours.
+
     The regression predicts each trained item's bias from its features, weighted by `n / (n + saturation)` for `n`
     interactions: a large saturation fits the interactions, a small one the items. Items with few interactions shrink
     towards the prediction, an item without any has it as its bias. The user's bias comes from the support, cold items

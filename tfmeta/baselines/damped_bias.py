@@ -14,8 +14,12 @@ from tfmeta.data.task_set import TaskSet
 
 @dataclasses.dataclass
 class DampedBias(Baseline):
-    """`mean + item_bias + user_bias`, both damped (see `Biases`).
+    """Overall level, the item's bias and the user's bias, both damped.
 
+        score(u, i) = mean + b_i + b_u,   b_i = sum_u (y_ui - mean - b_u) / (n_i + item_damping),
+        b_u = sum_i (y_ui - mean - b_i) / (n_u + user_damping),   b_u of a task's user over the support alone
+
+    Source: Koren, "Factorization meets the neighborhood", KDD 2008, section 2.1; the two are alternated (see `Biases`).
     Adapts the level of the predictions, not their order, so its ranking metrics are the same at every k.
 
     Attributes:
