@@ -5,6 +5,9 @@ import numpy as np
 from export.sample_requests import as_inputs, draw_items, random_raw
 from tfmeta.data.raw_columns import raw_columns
 
+# Batch sizes, as in a server's batching parameters.
+ALLOWED = (8, 16, 32)
+
 
 def to_bytes(inputs):
     """Strings as a server decodes them."""
@@ -36,7 +39,10 @@ def rows(inputs, index):
 
 
 def merge(requests):
-    """What request batching does: pad variable widths with each tensor's first element, join, repeat a row."""
+    """What request batching does: pad variable widths with each tensor's first element, join, and fill up to the next
+    allowed size with the last request's first row."""
+    rows = sum(len(next(iter(r.values()))) for r in requests)
+    surplus = next(size for size in ALLOWED if size >= rows) - rows
     merged = {}
     for name in requests[0]:
         tensors = [r[name] for r in requests]
@@ -44,6 +50,5 @@ def merge(requests):
             width = max(t.shape[1] for t in tensors)
             tensors = [np.concatenate([t, np.full((len(t), width - t.shape[1], *t.shape[2:]), t.ravel()[0], t.dtype)],
                                       axis=1) for t in tensors]
-        joined = np.concatenate(tensors)
-        merged[name] = np.concatenate([joined, joined[:1]])
+        merged[name] = np.concatenate([*tensors, np.repeat(tensors[-1][:1], surplus, axis=0)])
     return merged
