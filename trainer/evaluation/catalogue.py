@@ -53,8 +53,10 @@ class Catalogue:
           blind: what it may see: tasks with truncated supports and without query labels.
           part: the same tasks with whole supports and labels.
         """
+        prepared = scorer.catalogue(self.num_items) if hasattr(scorer, "catalogue") else None
         return self._collect(part, lambda index, candidate, relevant, gain: CatalogueRanks.of(
-            self._scores(scorer, blind.select(index)), candidate, relevant))
+            prepared(blind.select(index)) if prepared else self._scores(scorer, blind.select(index)), candidate,
+            relevant))
 
     def floor(self, part: TaskSet) -> dict[str, np.ndarray]:
         """Returns the expectation of both metrics under random scores, name -> `[T]`."""

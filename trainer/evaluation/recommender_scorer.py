@@ -1,5 +1,7 @@
 """Scores of a recommender for fixed tasks."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -69,17 +71,38 @@ class RecommenderScorer:
                                     return_inverse=True)
             encoded = self._encode_all(rows.astype(np.int32))
             support, query = np.split(index.astype(np.int32), [part.support_item.size])
-            support, query = support.reshape(part.support_item.shape), query.reshape(part.query_item.shape)
-            label = np.nan_to_num(part.support_label, nan=0.0)
-            order = np.argsort(part.support_length, kind="stable")
-            for first in range(0, len(order), self.batch_size):
-                batch = order[first:first + self.batch_size]
-                width = max(1, int(part.support_length[batch].max()))
-                values = self._adapt_and_score(encoded)(
-                    part.user_row[batch], support[batch, :width], label[batch, :width],
-                    part.support_length[batch], query[batch], encoded)
-                for target, value in zip(results, values, strict=False):
-                    target[chosen[batch], :query.shape[1]] = value.numpy()
+            values = self._in_batches(part, support.reshape(part.support_item.shape),
+                                      query.reshape(part.query_item.shape), encoded)
+            for target, value in zip(results, values, strict=False):
+                target[chosen] = value
+        return results
+
+    def catalogue(self, num_items: int) -> Callable[[TaskSet], np.ndarray]:
+        """Returns what gives tasks their adapted scores of all items `[T, I]` float64; items are encoded once, now."""
+        # The last row is the item without content, which padding points to.
+        encoded = self._encode_all(np.append(np.arange(num_items, dtype=np.int32), np.int32(-1)))
+
+        def score(tasks: TaskSet) -> np.ndarray:
+            support = np.where(tasks.support_item < 0, num_items, tasks.support_item).astype(np.int32)
+            query = np.broadcast_to(np.arange(num_items, dtype=np.int32), (len(tasks), num_items))
+            return self._in_batches(tasks, support, query, encoded)[0]
+        return score
+
+    def _in_batches(self, tasks: TaskSet, support: np.ndarray, query: np.ndarray,
+                    encoded: tf.Tensor) -> list[np.ndarray]:
+        """Returns what `_adapt_and_score_batch` does, each `[T, Q]` float64, for rows of `encoded`."""
+        label = np.nan_to_num(tasks.support_label, nan=0.0)
+        order = np.argsort(tasks.support_length, kind="stable")
+        results: list[np.ndarray] = []
+        for first in range(0, len(order), self.batch_size):
+            batch = order[first:first + self.batch_size]
+            width = max(1, int(tasks.support_length[batch].max()))
+            values = self._adapt_and_score(encoded)(
+                tasks.user_row[batch], support[batch, :width], label[batch, :width], tasks.support_length[batch],
+                query[batch], encoded)
+            results = results or [np.zeros(query.shape) for _ in values]
+            for target, value in zip(results, values, strict=True):
+                target[batch] = value.numpy()
         return results
 
     def _encode_items(self, rows: tf.Tensor) -> tf.Tensor:

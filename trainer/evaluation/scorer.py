@@ -15,8 +15,9 @@ class Scorer(Protocol):
 
     A scorer may also have `selected` (the learner chosen on validation, default False), `seeded` (whether its cells
     are of a training seed, default those of learners are), `ks` (the numbers of
-    support rows it answers for, default all) and a method `median(tasks) -> [T, Q]` (posterior medians in the
-    label's unit, for `mae_median`).
+    support rows it answers for, default all), a method `median(tasks) -> [T, Q]` (posterior medians in the label's
+    unit, for `mae_median`) and a method `catalogue(num_items)` that prepares all items once and returns a function from
+    tasks to their scores `[T, I]`.
 
     Attributes:
       name: in result rows.
