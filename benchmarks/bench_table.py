@@ -101,6 +101,21 @@ def serving_cost(rows: Rows) -> Iterator[Line]:
             yield at_most(f"adapt_and_score / score, {where['model']}, {where['users']} users", row["value"], 4, " x")
 
 
+def closed_form(rows: Rows) -> Iterator[Line]:
+    """Closed-form adaptation beside NumPy and LAPACK on the same systems, and beside scoring; the fastest tenth."""
+    for row in rows:
+        where = row["setting"]
+        what = f"{where['learner']}, {where['users']} users, {where['support']} support rows"
+        if row["metric"] == "adapt_best_ms" and row["system"] != "tfmeta":
+            ours = next(r["value"] for r in rows if r["system"] == "tfmeta" and r["setting"] == where
+                        and r["metric"] == "adapt_best_ms")
+            yield Line(what=f"adapt, {what}", ours=f"{ours:.3g} ms", peer=f"{row['system']} {row['value']:.3g} ms",
+                       ratio=f"{row['value'] / ours:.2f}", goal="<= 1.5 x NumPy", met=ours <= 1.5 * row["value"])
+        elif row["metric"] == "adapt_over_score_best":
+            yield at_most(f"adapt_and_score / score, {what}", row["value"],
+                          1.5 if where["learner"] == "ridge" else None, " x")
+
+
 def serving(rows: Rows) -> Iterator[Line]:
     """The embedded server beside the same signature called in its process."""
     def find(metric: str, **where) -> dict[str, Any] | None:
@@ -158,9 +173,10 @@ def gpu(rows: Rows) -> Iterator[Line]:
 
 
 PARTS = {"train_speed": train_speed, "embedding_scale": embedding_scale, "input_speed": input_speed,
-         "serving_cost": serving_cost, "serving": serving, "startup": startup, "scaling": scaling, "gpu": gpu}
-# Needs a card, so its absence is no gap.
-_OPTIONAL = {"gpu"}
+         "serving_cost": serving_cost, "closed_form": closed_form, "serving": serving, "startup": startup,
+         "scaling": scaling, "gpu": gpu}
+# No part of `make bench`: the first needs a card, the second is run by itself.
+_OPTIONAL = {"gpu", "closed_form"}
 
 
 def bench_table(folder: pathlib.Path, *, markdown: bool = False) -> tuple[str, list[str]]:

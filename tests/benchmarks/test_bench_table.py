@@ -45,6 +45,20 @@ def test_a_missed_goal_is_shown(tmp_path):
     assert [line.split()[-1] for line in table.splitlines()[2:4]] == ["NO", "NO"]
 
 
+def test_closed_form_adaptation_is_judged_against_numpy_and_scoring(tmp_path):
+    where = {"learner": "ridge", "users": 64, "support": 20}
+    write(tmp_path, "closed_form", [
+        row("tfmeta", "adapt_best_ms", 1.6, where), row("numpy_posv", "adapt_best_ms", 1.0, where),
+        row("tfmeta", "adapt_p50_ms", 0.1, where), row("numpy_posv", "adapt_p50_ms", 1.0, where),
+        row("tfmeta", "adapt_over_score_best", 1.4, {**where, "query": 100}),
+        row("tfmeta", "adapt_over_score_best", 1.9, {**where, "learner": "bayesian"})])
+    table, missing = bench_table(tmp_path, markdown=True)
+    assert ("| adapt, ridge, 64 users, 20 support rows | 1.6 ms | numpy_posv 1 ms | 0.62 | - | <= 1.5 x NumPy | NO |"
+            in table)
+    assert "| adapt_and_score / score, ridge, 64 users, 20 support rows | 1.4 x | - | - | - | <= 1.5 x | yes |" in table
+    assert "| 1.9 x | - | - | - | - | - |" in table and "closed_form" not in missing
+
+
 def test_without_peers_nothing_is_claimed(tmp_path):
     write(tmp_path, "train_speed", [r for r in speed(2100.0, 1.0, 1.0) if r["system"] not in ("jax", "torch_func")])
     table, _ = bench_table(tmp_path, markdown=True)
