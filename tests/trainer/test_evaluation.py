@@ -1,6 +1,10 @@
 """The evaluation protocol: means, floors, tests, merging and files."""
 
+import importlib.machinery
 import json
+import os
+import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -186,6 +190,17 @@ def test_oracle_rows_hold_at_their_k(tasks):
     assert find(rows, state="item_cold", model="synthetic_fold_in", k=0, metric="mae")["value"] > 0
     with pytest.raises(DataError, match="no predictions"):
         oracles[0].score(make_tasks(users=70))
+
+
+@pytest.mark.parametrize(("module", "program"), [
+    ("tfmeta.__main__", "python -m tfmeta"), ("benchmarks.closed_form", "python -m benchmarks.closed_form"),
+    (None, "tfmeta")])
+def test_the_recorded_command_can_be_run_again(monkeypatch, module, program):
+    main = types.ModuleType("__main__")
+    main.__spec__ = module and importlib.machinery.ModuleSpec(module, None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/tfmeta", "evaluate", "--run", os.path.abspath("a b")])
+    assert environment()["command"] == f"{program} evaluate --run 'a b'"
 
 
 def test_files_round_trip_and_committed_rows(tmp_path, both):

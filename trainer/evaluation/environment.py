@@ -21,15 +21,19 @@ def environment(command: str | None = None) -> dict:
     version where there is no source tree.
 
     Args:
-      command: what was run; default this process's command line, the program without its folder, paths relative to
-        the working directory.
+      command: what was run; default this process's command line, the program without its folder or as `python -m`
+        has it, paths relative to the working directory.
     """
     if command is None:
-        command = shlex.join([os.path.basename(sys.argv[0]), *(os.path.relpath(a) if os.path.isabs(a) else a
-                                                               for a in sys.argv[1:])])
+        command = shlex.join([*_program(), *(os.path.relpath(a) if os.path.isabs(a) else a for a in sys.argv[1:])])
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": _processor(), "threads": threads, "versions": _versions(), "commit": _commit(),
             "command": command, "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+
+
+def _program() -> list[str]:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [os.path.basename(sys.argv[0])] if spec is None else ["python", "-m", spec.name.removesuffix(".__main__")]
 
 
 def _processor() -> str:
