@@ -137,8 +137,8 @@ def compare(folder: str, *, threads: int, rounds: int, seconds: float, batching:
         for model, signature in WORKLOADS:
             block = {"model": model, "signature": signature, "states": states, "seconds": 0.2, "concurrency": 1}
             ask_in_process(limit, **block)
-            for server in (plain, batched):
-                ask_client(client, server, **block, protocol="grpc")
+            for server, protocol in itertools.product((plain, batched), ("grpc", "rest")):
+                ask_client(client, server, **block, protocol=protocol)
         for _ in range(rounds):
             for (model, signature), concurrency in itertools.product(WORKLOADS, CONCURRENCY):
                 block = {"model": model, "signature": signature, "states": states,
@@ -146,8 +146,9 @@ def compare(folder: str, *, threads: int, rounds: int, seconds: float, batching:
                 bar.set_description(f"{signature}, {concurrency} clients")
                 base = ask_in_process(limit, **block, concurrency=1 if concurrency == 1 else IN_PROCESS_THREADS)
                 found.setdefault(("in_process", model, signature, concurrency, None), []).append((base, base))
-                ways = [("grpc", plain, False), ("grpc", batched, True), ("rest", plain, False)]
-                for protocol, server, merged in ways[:3 if concurrency == 1 else 2]:
+                ways = [("grpc", plain, False), ("grpc", batched, True), ("rest", plain, False),
+                        ("rest", batched, True)]
+                for protocol, server, merged in ways if (model, signature) in LONG else ways[:3]:
                     answer = ask_client(client, server, **block, concurrency=concurrency, protocol=protocol)
                     found.setdefault((f"embedded_{protocol}", model, signature, concurrency, merged), []).append(
                         (answer, base))
