@@ -9,8 +9,8 @@ prepared bytes and does not read what comes back, beyond checking that it is a r
 the server's cost.
 """
 
-import http.client
 import json
+import socket
 import statistics
 import sys
 import threading
@@ -105,14 +105,12 @@ def client() -> Callable[[dict], dict]:
                 if not method(prepared[number % len(prepared)], timeout=60):
                     raise RuntimeError("an empty reply")
         else:
-            connections = [http.client.HTTPConnection(address, timeout=60) for _ in range(wanted["concurrency"])]
-            path = f"/v1/models/{wanted['model']}:predict"
+            connections = [connect(address) for _ in range(wanted["concurrency"])]
+            requests = [http_request(address, f"/v1/models/{wanted['model']}:predict", body) for body in prepared]
 
             def call(thread: int, number: int) -> None:
-                connections[thread].request("POST", path, body=prepared[number % len(prepared)])
-                reply = connections[thread].getresponse()
-                if not reply.read() or reply.status != 200:
-                    raise RuntimeError(f"HTTP status {reply.status}")
+                connections[thread].sendall(requests[number % len(requests)])
+                read_reply(connections[thread])
         try:
             return measure(call, concurrency=wanted["concurrency"], seconds=wanted["seconds"])
         finally:
@@ -120,6 +118,39 @@ def client() -> Callable[[dict], dict]:
                 for connection in connections:
                     connection.close()
     return block
+
+
+def connect(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    connection = socket.create_connection((host.strip("[]"), int(port)), timeout=60)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def http_request(address: str, path: str, body: bytes) -> bytes:
+    return (f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode("ascii") + body
+
+
+def read_reply(connection: socket.socket) -> bytes:
+    """Reads one HTTP reply that states its length; returns the body, RuntimeError unless the status is 200."""
+    data = b""
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        data += _receive(connection)
+    head, body = data[:end].lower(), data[end + 4:]
+    length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
+    while len(body) < length:
+        body += _receive(connection)
+    if not head.startswith(b"http/1.1 200 ") or not body:
+        raise RuntimeError(f"The server answered {data[:200]!r}.")
+    return body
+
+
+def _receive(connection: socket.socket) -> bytes:
+    data = connection.recv(1 << 16)
+    if not data:
+        raise RuntimeError("The server closed the connection.")
+    return data
 
 
 def main() -> None:

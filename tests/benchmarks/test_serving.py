@@ -1,6 +1,7 @@
 """The benchmark of serving, apart from its processes."""
 
 import json
+import socket
 import time
 
 import numpy as np
@@ -38,6 +39,25 @@ def states(tmp_path_factory):
     np.savez(path, user_state=np.arange(3 * count, dtype=np.float32).reshape(count, 3),
              state_model=np.array([b"ab"] * count))
     return path
+
+
+@pytest.mark.parametrize(("reply", "message"), [
+    (b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n\r\nhello", None),
+    (b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n{}", "429 Too Many"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "closed the connection")])
+def test_the_client_reads_whole_replies_and_takes_no_failure_for_one(reply, message):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for byte in reply[:-3]:
+            theirs.sendall(bytes([byte]))
+        theirs.sendall(reply[-3:])
+        theirs.shutdown(socket.SHUT_WR)
+        if message is None:
+            assert serving_worker.read_reply(ours) == b"hello"
+        else:
+            with pytest.raises(RuntimeError, match=message):
+                serving_worker.read_reply(ours)
 
 
 SIGNATURES = sorted({signature for _, signature in serving.WORKLOADS})
