@@ -9,7 +9,9 @@ import time
 
 import pytest
 
+from tfmeta.serving.batching.batching_parameters import BatchingParameters
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
+from tfmeta.serving.lifecycle.servable_factory import ServableFactory
 from tfmeta.serving.model_manager import ModelManager
 from tfmeta.serving.rest_reply import RestReply
 from tfmeta.serving.rest_service import RestService
@@ -20,20 +22,27 @@ PREDICT = "/v1/models/small:predict"
 BODY = json.dumps({"inputs": {"query_item_id": [["1"]]}})
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["alone", "merged"])
+def merged(request):
+    """Whether the model merges requests; the port then reads most of them in one thread."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def manager(small_model_base):
-    made = ModelManager({"small": small_model_base})
+def manager(small_model_base, merged):
+    batching = BatchingParameters(max_batch_size=8, batch_timeout_micros=0) if merged else None
+    made = ModelManager({"small": small_model_base}, make_servable=ServableFactory(batching))
     made.load()
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def start(manager):
+def start(manager, merged):
     services = []
 
     def make(**options):
-        options = {"host": "127.0.0.1", "port": 0, "threads": 4, "max_body_bytes": 1000, **options}
+        options = {"host": "127.0.0.1", "port": 0, "threads": 4, "max_body_bytes": 1000, "merged": merged, **options}
         services.append(RestService(manager, metrics=ServerMetrics(loaded=manager.loaded), **options))
         return services[-1]
 
@@ -184,7 +193,7 @@ def test_connections_are_limited(start):
         assert time.monotonic() < limit
 
 
-def test_stopping_ends_idle_connections_and_finishes_requests(manager):
+def test_stopping_ends_idle_connections_and_finishes_requests(manager, merged):
     entered, go = threading.Event(), threading.Event()
 
     def slow(method, path, body):
@@ -192,7 +201,7 @@ def test_stopping_ends_idle_connections_and_finishes_requests(manager):
         assert go.wait(20)
         return RestReply(200, b"{}")
 
-    service = RestService(manager, host="127.0.0.1", port=0, threads=1, max_body_bytes=10, pages=slow)
+    service = RestService(manager, host="127.0.0.1", port=0, threads=1, max_body_bytes=10, pages=slow, merged=merged)
     idle = http.client.HTTPConnection(service.address, timeout=20)
     ask(idle, "GET", "/healthz")
     busy = http.client.HTTPConnection(service.address, timeout=20)

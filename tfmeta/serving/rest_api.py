@@ -104,21 +104,77 @@ class RestApi:
                 raise
             return self._pages(method, path, body)
 
+    def begin(self, target: str, body: bytes, done: Callable[[RestReply], None]) -> bool:
+        """Begins a predict request whose model merges requests, and returns at once.
+
+        Args:
+          target: of the POST.
+          body: of it.
+          done: is called once with the reply, in this thread or another.
+
+        Returns:
+          False, and nothing was begun, for any other request: `answer` takes it.
+        """
+        found = _PREDICT.fullmatch(target.split("?", 1)[0])
+        if found is None:
+            return False
+        begun, served = time.perf_counter(), [UNKNOWN, UNKNOWN, UNKNOWN]
+        deadline = time.monotonic() + self._timeout
+
+        def finish(reply: RestReply, code: str) -> None:
+            if self._metrics is not None:
+                self._metrics.request(*served, api="rest", code=code, seconds=time.perf_counter() - begun)
+            done(reply)
+
+        def refuse(error: RequestError) -> None:
+            finish(RestReply.error(error.message, status=_STATUS.get(error.code, 500)), error.code)
+
+        with contextlib.ExitStack() as stack:
+            try:
+                if not self._entries.acquire(blocking=False):
+                    raise RequestError("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!")
+                stack.callback(self._entries.release)
+                servable = stack.enter_context(self._manager.lease(**_target(found)))
+                submit = getattr(servable, "submit", None)
+                if submit is None:
+                    return False
+                name, inputs, rows = _read(servable, body, served)
+                held = stack.pop_all()
+
+                def ended(results, error: RequestError | None) -> None:
+                    try:
+                        reply = None if error else RestReply(200, write_reply(results, rows=rows))
+                    except RequestError as found_late:
+                        error = found_late
+                    finally:
+                        held.close()
+                    if error is None:
+                        finish(reply, "OK")
+                    else:
+                        refuse(error)
+
+                try:
+                    taken = submit(name, inputs, deadline=deadline, done=ended)
+                except BaseException:
+                    held.close()
+                    raise
+                if not taken:
+                    held.close()
+                return taken
+            except RequestError as error:
+                refuse(error)
+            except Exception as error:
+                _LOG.exception("A request failed in the server itself")
+                finish(RestReply.error(f"{type(error).__name__}: {error}", status=500), "INTERNAL")
+            return True
+
     def _predict(self, target: dict, body: bytes) -> RestReply:
         begun = time.perf_counter()
         deadline = time.monotonic() + self._timeout
         served, code = [UNKNOWN, UNKNOWN, UNKNOWN], "INTERNAL"
         try:
             with self._slot(deadline), self._manager.lease(**target) as servable:
-                served[0], served[1] = servable.name, servable.version
-                request = parse_body(body)
-                name = signature_name(request)
-                if name not in servable.signature_defs:
-                    raise RequestError("INVALID_ARGUMENT",
-                                       f'Serving signature name: "{name}" not found in signature def')
-                signature = servable.signature(name)
-                served[2] = name
-                inputs, rows = read_request(request, signature)
+                name, inputs, rows = _read(servable, body, served)
                 reply = RestReply(200, write_reply(servable.run(name, inputs, deadline=deadline), rows=rows))
             code = "OK"
             return reply
@@ -158,6 +214,19 @@ class RestApi:
         return RestReply.of({
             "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
             "metadata": {"signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)}})
+
+
+def _read(servable, body: bytes, served: list) -> tuple[str, dict, bool]:
+    """Returns signature, inputs and whether they came in rows; fills in name, version and signature for the metrics."""
+    served[0], served[1] = servable.name, servable.version
+    request = parse_body(body)
+    name = signature_name(request)
+    if name not in servable.signature_defs:
+        raise RequestError("INVALID_ARGUMENT", f'Serving signature name: "{name}" not found in signature def')
+    signature = servable.signature(name)
+    served[2] = name
+    inputs, rows = read_request(request, signature)
+    return name, inputs, rows
 
 
 def _target(found: re.Match) -> dict:

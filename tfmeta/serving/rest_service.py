@@ -3,6 +3,7 @@
 import email.utils
 import http
 import http.server
+import io
 import logging
 import socket
 import ssl
@@ -14,6 +15,7 @@ from tfmeta.errors import ServingError
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
 from tfmeta.serving.model_manager import ModelManager
 from tfmeta.serving.rest_api import HEALTH_PATH, RestApi
+from tfmeta.serving.rest_loop import RestLoop
 from tfmeta.serving.rest_reply import RestReply
 from tfmeta.serving.server_metrics import ServerMetrics
 
@@ -27,6 +29,8 @@ _LOG = logging.getLogger("tfmeta.serving")
 class RestService:
     """Answers HTTP/1.1 requests on a port of its own; a connection stays open and has a thread.
 
+    With `merged`, predict requests are read by one thread for all connections (`RestLoop`).
+
     Args:
       manager: the loaded models.
       host, port: to bind; port 0 picks a free one.
@@ -35,6 +39,7 @@ class RestService:
       max_connections: open at the same time; further ones are told so and closed.
       token: what callers must send, except for `/healthz` and `open_paths`; None asks for none.
       ssl_context: of TLS; None speaks plain HTTP.
+      merged: whether models merge requests. Has no effect with TLS or a token.
       open_paths: further paths whose GET needs no token; a browser sends none before its page can ask for one.
 
     Attributes:
@@ -48,12 +53,12 @@ class RestService:
                  max_queued: int = 256, max_connections: int = 512, metrics: ServerMetrics | None = None,
                  token: BearerToken | None = None, ssl_context: ssl.SSLContext | None = None,
                  pages: Callable[[str, str, bytes], RestReply | None] | None = None,
-                 open_paths: tuple[str, ...] = ()):
+                 open_paths: tuple[str, ...] = (), merged: bool = False):
         api = RestApi(manager, threads=threads, max_queued=max_queued, metrics=metrics, pages=pages)
         try:
             self._server = _Server((host, port), api, max_body_bytes=max_body_bytes, token=token,
                                    max_connections=max_connections, ssl_context=ssl_context,
-                                   open_paths=(HEALTH_PATH, *open_paths))
+                                   open_paths=(HEALTH_PATH, *open_paths), merged=merged)
         except OSError as error:
             raise ServingError(f"Port {port} of {host} cannot be opened: {error.strerror}. Choose another one, or "
                                "0 for any free port.") from None
@@ -76,7 +81,8 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address, api: RestApi, *, max_body_bytes: int, max_connections: int,
-                 token: BearerToken | None, ssl_context: ssl.SSLContext | None, open_paths: tuple[str, ...]):
+                 token: BearerToken | None, ssl_context: ssl.SSLContext | None, open_paths: tuple[str, ...],
+                 merged: bool):
         self.open_paths = open_paths
         self.api, self.max_body_bytes, self.token, self._ssl = api, max_body_bytes, token, ssl_context
         self.stopping = False
@@ -86,7 +92,12 @@ class _Server(http.server.ThreadingHTTPServer):
         self._busy: dict[socket.socket, bool] = {}
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
+        # Of connections that the loop has handed over: what it had read.
+        self.read_before: dict[socket.socket, bytes] = {}
+        self._loop: RestLoop | None = None
         super().__init__(address, _Handler)
+        if merged and token is None and ssl_context is None:
+            self._loop = RestLoop(api, self, head=_head, max_body_bytes=max_body_bytes, patience=_PATIENCE)
 
     def server_bind(self):
         # Without the look-up of the host's name that HTTPServer does.
@@ -117,16 +128,28 @@ class _Server(http.server.ThreadingHTTPServer):
             return
         with self._changed:
             self._busy[request] = False
-        super().process_request(request, client_address)
+        if self._loop is not None:
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._loop.add(request, client_address)
+        else:
+            super().process_request(request, client_address)
+
+    def hand_over(self, connection: socket.socket, address, data: bytes) -> None:
+        connection.settimeout(_PATIENCE)
+        self.read_before[connection] = data
+        super().process_request(connection, address)
 
     def process_request_thread(self, request, client_address):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._changed:
-                del self._busy[request]
-                self._changed.notify_all()
-            self._free.release()
+            self.closed(request)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._changed:
+            del self._busy[connection]
+            self._changed.notify_all()
+        self._free.release()
 
     def mark(self, request, busy: bool) -> None:
         with self._changed:
@@ -141,6 +164,8 @@ class _Server(http.server.ThreadingHTTPServer):
             while self._busy and self._changed.wait_for(lambda: not self._busy, max(0.0, deadline - time.monotonic())):
                 pass
             self._break(list(self._busy), socket.SHUT_RDWR)
+        if self._loop is not None:
+            self._loop.stop()
 
     @staticmethod
     def _break(connections, how: int) -> None:
@@ -165,6 +190,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(self.request, ssl.SSLSocket):
             self.request.do_handshake()
         super().setup()
+        if data := self.server.read_before.pop(self.request, b""):
+            self.rfile.close()
+            self.rfile = io.BufferedReader(_ReadBefore(data, self.connection.makefile("rb", buffering=0)))
 
     def handle_one_request(self):
         if self.server.stopping:
@@ -238,6 +266,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):
         """Requests are not logged, as the gRPC side does not."""
+
+
+class _ReadBefore(io.RawIOBase):
+    """A connection's bytes, the first of which were read already."""
+
+    def __init__(self, data: bytes, rest: io.RawIOBase):
+        self._data, self._rest = data, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int | None:
+        if not self._data:
+            return self._rest.readinto(buffer)
+        size = min(len(buffer), len(self._data))
+        buffer[:size], self._data = self._data[:size], self._data[size:]
+        return size
+
+    def close(self) -> None:
+        self._rest.close()
+        super().close()
 
 
 def _head(reply: RestReply, *, closes: bool) -> bytes:

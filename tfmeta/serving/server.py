@@ -211,7 +211,8 @@ class EmbeddedServer:
                            max_queued=self._queue, max_body_bytes=self._max_message_bytes, metrics=self._metrics,
                            token=self._token, ssl_context=ssl_context,
                            pages=Page(manager, metrics=self._metrics) if self._page else None,
-                           open_paths=(PATH,) if self._page else ())
+                           open_paths=(PATH,) if self._page else (),
+                           merged=self._batching is not None or self._per_model_batching)
 
 
 def _bracketed(host: str) -> str:

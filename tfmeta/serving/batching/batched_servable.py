@@ -1,18 +1,24 @@
 """A loaded model whose concurrent requests are merged."""
 
+import concurrent.futures
 import threading
 import typing
+from collections.abc import Callable
 
 import numpy as np
 
 from tfmeta.serving.batching.batch_threads import BatchThreads
 from tfmeta.serving.batching.batcher import Batcher
 from tfmeta.serving.batching.batching_parameters import BatchingParameters
+from tfmeta.serving.request_error import RequestError
 
 if typing.TYPE_CHECKING:
     from tfmeta.serving.servable import Servable
     from tfmeta.serving.server_metrics import ServerMetrics
     from tfmeta.serving.signature_call import SignatureCall
+
+# Batches of a model that may wait at the same time, far beyond what the limits of requests let in.
+_MOST_BATCHES = 4096
 
 
 class BatchedServable:
@@ -36,6 +42,8 @@ class BatchedServable:
         self._threads = BatchThreads(parameters.num_batch_threads)
         self._batchers: dict[SignatureCall, Batcher] = {}
         self._lock = threading.Lock()
+        # Threads are made as they are needed: one for each batch that runs or waits to.
+        self._pool = concurrent.futures.ThreadPoolExecutor(_MOST_BATCHES, thread_name_prefix="batch")
 
     def run(self, signature_name: str, inputs: dict[str, np.ndarray], output_names: tuple[str, ...] = (), *,
             deadline: float | None = None) -> dict[str, np.ndarray]:
@@ -54,6 +62,30 @@ class BatchedServable:
             batcher = self._make(call)
         return call.named(batcher.run(values, rows=rows, deadline=deadline))
 
+    def submit(self, signature_name: str, inputs: dict[str, np.ndarray], *, deadline: float | None = None,
+               done: Callable[[dict[str, np.ndarray] | None, RequestError | None], None]) -> bool:
+        """Begins a request like `run` and returns at once.
+
+        Args:
+          signature_name, inputs, deadline: as `run`.
+          done: is called once with the outputs by name, or with None and the error, in another thread.
+
+        Returns:
+          False, and nothing was begun, if the request cannot be merged with others.
+
+        Raises:
+          RequestError: if it was refused; `done` is then not called.
+        """
+        call = self.servable.call(signature_name)
+        values = call.values(inputs)
+        rows = call.rows(values)
+        if not rows:
+            return False
+        batcher = self._batchers.get(call) or self._make(call)
+        batcher.submit(values, rows=rows, deadline=deadline, pool=self._pool, done=lambda results, error: done(
+            None if results is None else call.named(results), error))
+        return True
+
     def _make(self, call: "SignatureCall") -> Batcher:
         with self._lock:
             if call not in self._batchers:
@@ -67,4 +99,5 @@ class BatchedServable:
     def close(self) -> None:
         """Frees the model; later calls fail."""
         self._batchers.clear()
+        self._pool.shutdown(wait=False)
         self.servable.close()

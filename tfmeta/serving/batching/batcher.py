@@ -1,6 +1,8 @@
 """The queue of one signature under request batching."""
 
 import collections
+import concurrent.futures
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,14 +14,21 @@ from tfmeta.serving.batching.batching_parameters import BatchingParameters
 from tfmeta.serving.batching.merge import merge, split
 from tfmeta.serving.request_error import RequestError
 
+# Takes the outputs, or None and the error.
+Done = Callable[[list[np.ndarray] | None, RequestError | None], None]
+_LOG = logging.getLogger("tfmeta.serving")
+
 
 class _Task:
-    """A request: its inputs, and a lock that is released when it has a result or a batch to lead."""
+    """A request: its inputs, and a lock that is released when it has a result or a batch to lead.
 
-    __slots__ = ("deadline", "error", "result", "rows", "values", "wake")
+    One that nobody waits for has `done`, which is then called as well.
+    """
 
-    def __init__(self, values: list[np.ndarray], rows: int, deadline: float | None):
-        self.values, self.rows, self.deadline = values, rows, deadline
+    __slots__ = ("deadline", "done", "error", "result", "rows", "values", "wake")
+
+    def __init__(self, values: list[np.ndarray], rows: int, deadline: float | None, done: "Done | None" = None):
+        self.values, self.rows, self.deadline, self.done = values, rows, deadline, done
         self.result = self.error = None
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -41,7 +50,8 @@ class Batcher:
     """Merges concurrent requests to one signature with one set of outputs.
 
     There is no thread of its own: the first request of a batch runs it, or the one that fills it up, in its caller's
-    thread, and wakes the others. A request that finds nothing running at all runs at once.
+    thread (of `submit`, one of its pool's), and wakes or tells the others. A request that finds nothing running at all
+    runs at once.
 
     Args:
       run: takes one array per input and returns one per output.
@@ -78,17 +88,8 @@ class Batcher:
           RequestError: the batch's own, alike for all its requests; INVALID_ARGUMENT for more rows than a batch may
             have, RESOURCE_EXHAUSTED if the queue is full, DEADLINE_EXCEEDED if it did not come to run.
         """
-        parameters = self._parameters
-        if rows > parameters.max_batch_size:
-            raise RequestError("INVALID_ARGUMENT", f"Task size {rows} is larger than maximum input batch size "
-                                                   f"{parameters.max_batch_size}")
         task = _Task(values, rows, deadline)
-        threads = self._threads
-        with threads.lock:
-            batch = self._enqueue(task)
-            leads = not batch.promoted and self._ready(batch) and threads.take()
-            if leads:
-                self._start(batch)
+        batch, leads = self._admit(task)
         if not leads:
             if batch.tasks[0] is task:
                 leads = self._wait(task, batch)
@@ -99,6 +100,37 @@ class Batcher:
         if task.error is not None:
             raise RequestError(*task.error)
         return task.result
+
+    def submit(self, values: list[np.ndarray], *, rows: int, deadline: float | None = None, done: Done,
+               pool: concurrent.futures.Executor) -> None:
+        """Begins a request like `run` and returns at once; its batch runs in a thread of `pool`, one a batch.
+
+        Args:
+          values, rows, deadline: as `run`.
+          done: is called once, in a thread of any request of the batch.
+          pool: with threads for as many batches as may wait.
+
+        Raises:
+          RequestError: INVALID_ARGUMENT and RESOURCE_EXHAUSTED as `run`; other errors go to `done`.
+        """
+        task = _Task(values, rows, deadline, done)
+        batch, leads = self._admit(task)
+        if leads:
+            pool.submit(self._execute, batch)
+        elif batch.tasks[0] is task:
+            pool.submit(lambda: self._execute(batch) if self._wait(task, batch) else None)
+
+    def _admit(self, task: _Task) -> tuple[_Batch, bool]:
+        """Returns the batch that a request has joined, and whether its caller is to run it now."""
+        if task.rows > self._parameters.max_batch_size:
+            raise RequestError("INVALID_ARGUMENT", f"Task size {task.rows} is larger than maximum input batch size "
+                                                   f"{self._parameters.max_batch_size}")
+        with self._threads.lock:
+            batch = self._enqueue(task)
+            leads = not batch.promoted and self._ready(batch) and self._threads.take()
+            if leads:
+                self._start(batch)
+        return batch, leads
 
     def promote(self) -> bool:
         """Wakes the leader of the next batch that is ready; returns whether there is one. The lock is held."""
@@ -180,6 +212,15 @@ class Batcher:
                 # The leader's own lock may be free already.
                 if task.wake.locked():
                     task.wake.release()
+                if task.done is not None:
+                    self._tell(task)
+
+    @staticmethod
+    def _tell(task: _Task) -> None:
+        try:
+            task.done(task.result, None if task.error is None else RequestError(*task.error))
+        except Exception:  # The others of the batch are still to be told.
+            _LOG.exception("A request's result could not be delivered")
 
     def _compute(self, tasks: list[_Task]) -> None:
         sizes = [t.rows for t in tasks]
