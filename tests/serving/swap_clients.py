@@ -1,11 +1,14 @@
-"""Many clients in a process of their own, without TensorFlow: `python swap_clients.py ADDRESS CLIENTS PAUSE`.
+"""Many clients in a process of their own, without TensorFlow: `python swap_clients.py GRPC REST CLIENTS PAUSE`.
 
-They ask models `m` and `n` in turn until standard input closes, then each once more, and print one JSON object: how
-many requests each version answered, what failed, and which answers were wrong (another version's score, or an older
-version than the client has seen already). A request is sent once: a retry would hide a failure.
+GRPC and REST are the server's addresses; every second client speaks REST. They ask models `m` and `n` in turn until
+standard input closes, then each once more, and print one JSON object: how many requests each version answered, what
+failed, and which answers were wrong (another version's score, or an older version than the client has seen already). A
+request is sent once: a retry would hide a failure.
 """
 
 import collections
+import contextlib
+import http.client
 import json
 import sys
 import threading
@@ -17,14 +20,54 @@ import numpy as np
 from tfmeta.serving import tensor_codec, wire
 
 
-def ask(address: str, number: int, pause: float, stop: threading.Event, result: dict) -> None:
+class Failed(Exception):
+    """A request was not answered with a score."""
+
+
+@contextlib.contextmanager
+def over_grpc(address: str):
+    """Yields what asks a model for an item: `(model, item) -> (version, score)`."""
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        call = channel.unary_unary(wire.PREDICT_METHOD, request_serializer=wire.PredictRequest.SerializeToString,
+                                   response_deserializer=wire.PredictResponse.FromString)
+
+        def ask(model: str, item: int) -> tuple[int, float]:
+            request = wire.PredictRequest()
+            request.model_spec.name = model
+            tensor_codec.encode(np.array([[item]]), request.inputs["item"])
+            try:
+                reply = call(request, timeout=30)
+            except grpc.RpcError as error:
+                raise Failed(f"{error.code().name}: {error.details()}") from None
+            return reply.model_spec.version.value, float(tensor_codec.decode(reply.outputs["scores"])[0, 0])
+        yield ask
+
+
+@contextlib.contextmanager
+def over_rest(address: str):
+    """Like `over_grpc`, on one connection. A reply names no version; the score's thousands do."""
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=30)) as connection:
+        def ask(model: str, item: int) -> tuple[int, float]:
+            try:
+                connection.request("POST", f"/v1/models/{model}:predict", json.dumps({"inputs": {"item": [[item]]}}))
+                reply = connection.getresponse()
+                body = json.loads(reply.read())
+                if reply.status != 200:
+                    raise Failed(f"{reply.status}: {body}")
+                score = body["outputs"]
+                while isinstance(score, list | dict):
+                    score = score["scores"] if isinstance(score, dict) else score[0]
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise Failed(f"{type(error).__name__}: {error}") from None
+            return int(score // 1000), score
+        yield ask
+
+
+def ask(client, number: int, pause: float, stop: threading.Event, result: dict) -> None:
     """One client with a connection of its own."""
     versions, seconds, last = collections.Counter(), [], {"m": 0, "n": 0}
     failures, wrong = [], []
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(address, options=options) as channel:
-        call = channel.unary_unary(wire.PREDICT_METHOD, request_serializer=wire.PredictRequest.SerializeToString,
-                                   response_deserializer=wire.PredictResponse.FromString)
+    with client as call:
         count = number
         # Once told to stop, each model is asked a last time: the newest version has answered whenever it came.
         left = 2
@@ -32,18 +75,13 @@ def ask(address: str, number: int, pause: float, stop: threading.Event, result: 
             left -= stop.is_set()
             count += 1
             model, item = "mn"[count % 2], (count * 32 + number) % 1000
-            request = wire.PredictRequest()
-            request.model_spec.name = model
-            tensor_codec.encode(np.array([[item]]), request.inputs["item"])
             begun = time.perf_counter()
             try:
-                reply = call(request, timeout=30)
-            except grpc.RpcError as error:
-                failures.append(f"{error.code().name}: {error.details()}")
+                version, score = call(model, item)
+            except Failed as error:
+                failures.append(str(error))
             else:
                 seconds.append(time.perf_counter() - begun)
-                version = reply.model_spec.version.value
-                score = float(tensor_codec.decode(reply.outputs["scores"])[0, 0])
                 versions[f"{model}{version}"] += 1
                 if score != 1000 * version + item or version < last[model]:
                     wrong.append([model, version, last[model], item, score])
@@ -53,9 +91,10 @@ def ask(address: str, number: int, pause: float, stop: threading.Event, result: 
 
 
 def main() -> None:
-    address, clients, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    grpc_address, rest_address, clients, pause = *sys.argv[1:3], int(sys.argv[3]), float(sys.argv[4])
     stop, result = threading.Event(), {}
-    threads = [threading.Thread(target=ask, args=(address, n, pause, stop, result)) for n in range(clients)]
+    threads = [threading.Thread(target=ask, args=(over_rest(rest_address) if n % 2 else over_grpc(grpc_address),
+                                                  n, pause, stop, result)) for n in range(clients)]
     for thread in threads:
         thread.start()
     print("asking", flush=True)

@@ -1,4 +1,4 @@
-"""32 clients while versions come and go: no failed request, no wrong answer, flat memory."""
+"""Versions come and go under 32 clients, half gRPC, half REST: no failed request, no wrong answer, flat memory."""
 
 import contextlib
 import json
@@ -64,14 +64,15 @@ def swap_under_load(folder, repository, write_version, *, seconds, every, pause,
     write_version(folder / "n", 7)
     good, bad, used = [1], [], []
     log = folder / "server.log"
-    serve = ["-m", "tfmeta", "serve", "--json", "--grpc-port", "0", "--poll-seconds", "0.2",
+    serve = ["-m", "tfmeta", "serve", "--json", "--grpc-port", "0", "--rest-port", "0", "--poll-seconds", "0.2",
              "--model-base", f"m={base}", "--model-base", f"n={folder / 'n'}", *options]
     with log.open("w") as errors, process(serve, repository, stderr=errors) as server:
         started = server.stdout.readline()
         assert started, log.read_text()
-        address = json.loads(started)["grpc_address"]
-        with Status(address) as client, process([str(HERE / "swap_clients.py"), address, str(CLIENTS), str(pause)],
-                                                repository, stdin=subprocess.PIPE) as clients:
+        about = json.loads(started)
+        asking = [str(HERE / "swap_clients.py"), about["grpc_address"], about["rest_address"], str(CLIENTS), str(pause)]
+        with (Status(about["grpc_address"]) as client,
+              process(asking, repository, stdin=subprocess.PIPE) as clients):
             assert clients.stdout.readline() == "asking\n"
             begun, swaps = time.monotonic(), 0
             while time.monotonic() - begun < seconds:
@@ -140,20 +141,29 @@ def check_usage(used, *, megabytes, threads=4):
         assert late - early <= limit, (name, [round(u[name]) for u in used])
 
 
-def test_thirty_seconds(tmp_path, repository, write_version):
-    report = swap_under_load(tmp_path, repository, write_version, seconds=30, every=2.0, pause=0.2)
+BATCHING = pytest.mark.parametrize("batching", [False, True], ids=["alone", "batching"])
+
+
+def batching_options(repository, batching):
+    return ["--batching-parameters-file",
+            str(repository / "serving_config" / "batching_parameters.txt")] if batching else []
+
+
+@BATCHING
+def test_thirty_seconds(tmp_path, repository, write_version, batching):
+    report = swap_under_load(tmp_path, repository, write_version, seconds=30, every=2.0, pause=0.2,
+                             options=batching_options(repository, batching))
     assert report["swaps"] >= 10 and report["requests"] > 1000
     check_usage(report["used"], megabytes=16)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("batching", [False, True])
+@BATCHING
 def test_ten_minutes(tmp_path, repository, write_version, batching):
     """`TFMETA_SWAP_SECONDS` shortens it."""
     seconds = float(os.environ.get("TFMETA_SWAP_SECONDS", "600"))
-    options = ["--batching-parameters-file", str(repository / "serving_config" / "batching_parameters.txt")]
     report = swap_under_load(tmp_path, repository, write_version, seconds=seconds, every=20.0, pause=0.0,
-                             options=options if batching else ())
+                             options=batching_options(repository, batching))
     assert report["swaps"] >= seconds // 20
     check_usage(report["used"], megabytes=16, threads=8)
