@@ -108,6 +108,16 @@ def test_a_benchmark_cut_off_at_any_trial_goes_on_as_it_would_have(suite, data, 
     assert [t["value"] for t in part.tuner.trials(system)] == [t["value"] for t in whole.tuner.trials(whole.systems[1])]
 
 
+def test_a_smaller_budget_takes_no_notice_of_the_trials_of_a_larger_one(suite, data, tmp_path):
+    large = benchmark(suite, data, tmp_path, budget=3)
+    large.tune(silent)
+    small = benchmark(suite, data, tmp_path, budget=2)
+    for system in small.systems:
+        trials = large.tuner.trials(system)
+        assert len(trials) == 3 and small.tuner.trials(system) == trials[:2] and small.tuner.complete(system)
+        assert small.tuner.best(system)["value"] == min(t["value"] for t in trials[:2])
+
+
 def test_the_final_fit_has_its_share_of_the_tuned_epochs(suite, data, tmp_path):
     systems = build_systems("synthetic", learners=["ridge"], references=["damped_bias"], budget=1)
     reference, ridge = systems

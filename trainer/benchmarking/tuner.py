@@ -56,8 +56,8 @@ class Tuner:
         return self._budget if system.space.search else 1
 
     def trials(self, system: System) -> list[dict[str, Any]]:
-        """Returns the finished trials of a system."""
-        return self._workspace.trials(system.name, key=self.key(system))
+        """Returns the finished trials of a system, as many as the budget allows: a larger one may have made more."""
+        return self._workspace.trials(system.name, key=self.key(system))[:self.planned(system)]
 
     def complete(self, system: System) -> bool:
         """Whether a system gets no further trial."""
