@@ -138,7 +138,8 @@ class Benchmark:
                            "--stage run.")
         parts = [self.workspace.evaluation(BOUNDS, "mean")]
         for system, seed, _ in self.finished():
-            parts.append(self.workspace.evaluation(system.name, seed))
+            cells = self.workspace.evaluation(system.name, seed).cells
+            parts.append(Evaluation(tuple(c for c in cells if system.states is None or c.state in system.states)))
         selected = self.selected
         return Evaluation.merge(
             Evaluation(tuple(dataclasses.replace(c, selected=c.model == selected) for c in part.cells))

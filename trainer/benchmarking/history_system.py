@@ -13,15 +13,15 @@ from trainer.evaluation.history_scorer import HistoryScorer
 class HistorySystem(System):
     """A learner, its item-cold supports lengthened by the user's own training interactions (`HistoryScorer`).
 
-    It is trained as the learner is, from whose finished run it takes the weights where there is one. As it knows more
-    than the others do, it is never the selected learner.
+    It is trained as the learner is, from whose finished run it takes the weights where there is one. In the other
+    states it would be the learner again. As it knows more than the others do, it is never the selected learner.
 
     Args:
       learner: what is trained.
       limit: training interactions of a user that are added, the last ones by time.
     """
 
-    seeded, selectable = True, False
+    seeded, selectable, states = True, False, ("item_cold",)
 
     def __init__(self, learner: LearnerSystem, *, limit: int = 120):
         self.learner, self.limit = learner, limit
@@ -37,4 +37,5 @@ class HistorySystem(System):
             # A final run: its name's key holds settings, seed and data, so the learner's own has the same weights.
             folder = os.path.join(parent, self.learner.name + name.removeprefix(self.name))
         fitted = self.learner.fit(values, prepared=prepared, seed=seed, folder=folder)
-        return dataclasses.replace(fitted, scorer=HistoryScorer(fitted.scorer, prepared.train, limit=self.limit))
+        return dataclasses.replace(fitted, scorer=HistoryScorer(
+            fitted.scorer, prepared.train, states=self.states, limit=self.limit))

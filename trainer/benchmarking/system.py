@@ -35,6 +35,7 @@ class System(abc.ABC):
       family: such as `gradient` or `closed_form`; members of the selected learner's family get all seeds.
       seeded: whether fitting depends on the seed.
       space: what is fixed and what is searched.
+      states: those that it has rows in; None for all.
       selectable: whether it may be the learner that is selected on validation.
       grid: all settings, where they are few enough to be tried one by one; else None.
     """
@@ -44,6 +45,7 @@ class System(abc.ABC):
     family: str
     seeded: bool
     space: SearchSpace
+    states: tuple[str, ...] | None = None
     selectable: bool = True
     grid: tuple[dict[str, Any], ...] | None = None
 
