@@ -191,6 +191,23 @@ def test_a_refusal_for_want_of_room_and_all_room_back_afterwards(manager):
             made.stop()
 
 
+def test_a_reply_that_cannot_be_written_is_an_error_and_its_room_comes_back(manager, monkeypatch):
+    from tfmeta.serving import rest_api
+
+    made = RestService(manager, host="127.0.0.1", port=0, threads=1, max_body_bytes=1 << 20, max_queued=0, merged=True)
+    try:
+        with connect(made) as connection, connection.makefile("rb") as replies:
+            with monkeypatch.context() as broken:
+                broken.setattr(rest_api, "write_reply", lambda outputs, rows: 1 / 0)
+                connection.sendall(predict(1))
+                status, body = read_reply(replies)
+            assert status == 500 and "ZeroDivisionError" in json.loads(body)["error"]
+            connection.sendall(predict(1))
+            assert score(read_reply(replies)[1]) == 101.0
+    finally:
+        made.stop()
+
+
 def test_stopping_answers_what_was_begun(manager):
     made = RestService(manager, host="127.0.0.1", port=0, threads=4, max_body_bytes=1 << 20, merged=True)
     idle = connect(made)

@@ -64,11 +64,8 @@ class RestApi:
         path = re.sub(r"^https?://[^/?]*", "", target, flags=re.IGNORECASE).split("?", 1)[0]
         try:
             return self._answer("GET" if method == "HEAD" else method, path, body)
-        except RequestError as error:
-            return RestReply.error(error.message, status=_STATUS.get(error.code, 500))
         except Exception as error:
-            _LOG.exception("A request failed in the server itself")
-            return RestReply.error(f"{type(error).__name__}: {error}", status=500)
+            return _failed(error)[0]
 
     def _answer(self, method: str, path: str, body: bytes) -> RestReply:
         if method == "POST" and (found := _PREDICT.fullmatch(path)):
@@ -126,14 +123,9 @@ class RestApi:
                 self._metrics.request(*served, api="rest", code=code, seconds=time.perf_counter() - begun)
             done(reply)
 
-        def refuse(error: RequestError) -> None:
-            finish(RestReply.error(error.message, status=_STATUS.get(error.code, 500)), error.code)
-
         with contextlib.ExitStack() as stack:
             try:
-                if not self._entries.acquire(blocking=False):
-                    raise RequestError("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!")
-                stack.callback(self._entries.release)
+                stack.enter_context(self._entry())
                 servable = stack.enter_context(self._manager.lease(**_target(found)))
                 submit = getattr(servable, "submit", None)
                 if submit is None:
@@ -143,29 +135,22 @@ class RestApi:
 
                 def ended(results, error: RequestError | None) -> None:
                     try:
-                        reply = None if error else RestReply(200, write_reply(results, rows=rows))
-                    except RequestError as found_late:
-                        error = found_late
-                    finally:
-                        held.close()
-                    if error is None:
-                        finish(reply, "OK")
-                    else:
-                        refuse(error)
+                        end = _failed(error) if error else (RestReply(200, write_reply(results, rows=rows)), "OK")
+                    except Exception as late:  # Whatever it is, the client is not to wait for ever.
+                        end = _failed(late)
+                    held.close()
+                    finish(*end)
 
                 try:
                     taken = submit(name, inputs, deadline=deadline, done=ended)
-                except BaseException:
+                except Exception:
                     held.close()
                     raise
                 if not taken:
                     held.close()
                 return taken
-            except RequestError as error:
-                refuse(error)
             except Exception as error:
-                _LOG.exception("A request failed in the server itself")
-                finish(RestReply.error(f"{type(error).__name__}: {error}", status=500), "INTERNAL")
+                finish(*_failed(error))
             return True
 
     def _predict(self, target: dict, body: bytes) -> RestReply:
@@ -186,18 +171,24 @@ class RestApi:
                 self._metrics.request(*served, api="rest", code=code, seconds=time.perf_counter() - begun)
 
     @contextlib.contextmanager
-    def _slot(self, deadline: float) -> Iterator[None]:
+    def _entry(self) -> Iterator[None]:
+        """Counts a request among those that run or wait, or refuses it."""
         if not self._entries.acquire(blocking=False):
             raise RequestError("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!")
         try:
+            yield
+        finally:
+            self._entries.release()
+
+    @contextlib.contextmanager
+    def _slot(self, deadline: float) -> Iterator[None]:
+        with self._entry():
             if not self._slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
                 raise RequestError("DEADLINE_EXCEEDED", "The request's deadline passed before it could run.")
             try:
                 yield
             finally:
                 self._slots.release()
-        finally:
-            self._entries.release()
 
     def _status(self, target: dict) -> RestReply:
         return RestReply.of({"model_version_status": [
@@ -214,6 +205,14 @@ class RestApi:
         return RestReply.of({
             "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
             "metadata": {"signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)}})
+
+
+def _failed(error: Exception) -> tuple[RestReply, str]:
+    """Returns the reply to a request that failed, and its status code; what is no refusal is logged."""
+    if isinstance(error, RequestError):
+        return RestReply.error(error.message, status=_STATUS.get(error.code, 500)), error.code
+    _LOG.error("A request failed in the server itself", exc_info=error)
+    return RestReply.error(f"{type(error).__name__}: {error}", status=500), "INTERNAL"
 
 
 def _read(servable, body: bytes, served: list) -> tuple[str, dict, bool]:

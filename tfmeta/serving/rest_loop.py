@@ -42,9 +42,9 @@ class Owner(Protocol):
 class RestLoop:
     """Reads predict requests from plain connections and answers them as their batches end.
 
-    A thread for each connection has to be woken three times a request: to read it, to go on once its batch has run,
-    and after sending; with many clients they wait for Python's lock more than they work. Here one thread reads
-    whatever has arrived, and the thread that runs a batch writes all its replies.
+    A thread for each connection has to be woken three times a request, to read it, to go on once its batch has run and
+    after sending, and each time waits for Python's lock. Here one thread reads and sends for all connections, and the
+    thread that runs a batch encodes all its replies.
 
     What it reads is small and plain: `POST`, `:predict`, a Content-Length, no header that changes how the
     message is read, a model whose requests are merged. A connection that sends anything else is handed over to a
