@@ -24,7 +24,7 @@ _SPECIAL = frozenset((b"connection", b"expect", b"transfer-encoding", b"upgrade"
 _LOG = logging.getLogger("tfmeta.serving")
 
 
-class Owner(Protocol):
+class _Owner(Protocol):
     """The HTTP server whose connections are read."""
 
     stopping: bool
@@ -58,7 +58,7 @@ class RestLoop:
       patience: seconds without a byte after which a connection is given up.
     """
 
-    def __init__(self, api: RestApi, owner: Owner, *, head: Callable[..., bytes], max_body_bytes: int, patience: float):
+    def __init__(self, api: RestApi, owner: _Owner, *, head: Callable[..., bytes], max_body_bytes: int, patience: float):
         self._api, self._owner, self._head = api, owner, head
         self._most_body, self._patience = min(max_body_bytes, _MOST_BODY), patience
         self._selector = selectors.DefaultSelector()
