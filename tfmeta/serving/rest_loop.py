@@ -58,7 +58,8 @@ class RestLoop:
       patience: seconds without a byte after which a connection is given up.
     """
 
-    def __init__(self, api: RestApi, owner: _Owner, *, head: Callable[..., bytes], max_body_bytes: int, patience: float):
+    def __init__(self, api: RestApi, owner: _Owner, *, head: Callable[..., bytes], max_body_bytes: int,
+                 patience: float):
         self._api, self._owner, self._head = api, owner, head
         self._most_body, self._patience = min(max_body_bytes, _MOST_BODY), patience
         self._selector = selectors.DefaultSelector()
