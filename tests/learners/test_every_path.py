@@ -30,13 +30,15 @@ SCOPES = {"two_tower": ("user_vector", "context", "low_rank", "body", "all"),
 MAML = {(name, scope): LearnerCase("maml", {"scope": scope, "inner_steps": 2, "inner_learning_rate": 0.02}, model)
         for name, model in (("two_tower", TWO_TOWER), ("embedding", EMBEDDING)) for scope in SCOPES[name]}
 FIRST = {case.name: case for case in reversed(CASES)}
-# Learner -> the scope of its first case where the options do not say it.
-DEFAULT_SCOPE = {"boil": "body", "cavia": "context", "low_rank": "low_rank"}
+# Learner or model -> the scope of a case whose options do not say it.
+DEFAULT_SCOPE = {"boil": "body", "cavia": "context", "low_rank": "low_rank", "two_tower": "user_vector",
+                 "embedding": "head"}
 
 
 def model_and_scope(case):
     """The scope by name, without building anything; checked against the model by a test."""
-    return case.model["name"], case.options.get("scope", DEFAULT_SCOPE.get(case.name, "user_vector"))
+    model = case.model["name"]
+    return model, case.options.get("scope", DEFAULT_SCOPE.get(case.name, DEFAULT_SCOPE[model]))
 
 
 def fast_plan():

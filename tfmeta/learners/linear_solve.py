@@ -25,19 +25,18 @@ def solve_ridge(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tens
                 precision: tf.Tensor) -> tf.Tensor:
     """Returns the ridge solution d `[B, P]`; exactly zero for a task without rows.
 
-    Padding must be finite and have weight 0. A task whose features or weights leave the range of floats when squared
-    gets zero: the prior.
+    A row of weight 0 may hold anything. A task whose features or weights leave the range of floats when squared gets
+    zero: the prior.
 
     Args:
       features: f `[B, S, P]`.
       residual: r `[B, S]`, what the prior leaves unexplained.
       row_weight: w `[B, S]`, not negative: the inverse noise variance of each row, 0 for padding. None stands for 1
-        in every row; padding then needs features and residuals of zero.
+        in every row.
       precision: lambda `[P]`, `[1]` or `[B, P]`, positive.
     """
     scale = whitening_scale(precision)
-    whitened, target = _weighted(features * scale[:, None, :], residual, row_weight)
-    return scale * solve_whitened(in_range(whitened), target)
+    return scale * _solve(*_conditioned(features * scale[:, None, :], residual, row_weight))
 
 
 def ridge_posterior(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor | None = None,
@@ -48,8 +47,11 @@ def ridge_posterior(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.
     w and lambda are in units of the inverse noise variance, if the covariance is to be absolute.
     """
     scale = whitening_scale(precision)
-    whitened, target = _weighted(features * scale[:, None, :], residual, row_weight)
-    whitened = in_range(whitened)
+    rows, target = features * scale[:, None, :], residual
+    if row_weight is not None:
+        root = _root(row_weight)
+        rows, target = tf.math.multiply_no_nan(rows, root[..., None]), tf.math.multiply_no_nan(target, root)
+    whitened = in_range(rows)
     return scale * solve_whitened(whitened, target), scale[..., None] * covariance_factor(whitened)
 
 
@@ -66,9 +68,11 @@ class Whitened(NamedTuple):
           gram: `[B, N, N]`.
           growth: bound of its trace over that of F, scalar or `[B, 1, 1]`.
         """
-        least = np.finfo(gram.dtype.as_numpy_dtype).eps * _ROUNDINGS
-        size = gram.shape[-1] or tf.shape(gram)[-1]
-        return gram + tf.eye(size, dtype=gram.dtype) * tf.maximum(least * growth * self.trace, 1.0)
+        return _plus_identity(gram, self.least(growth=growth))
+
+    def least(self, *, growth: tf.Tensor | float = 1.0) -> tf.Tensor:
+        """Returns the multiple of the identity `[B, 1, 1]` that `added` adds."""
+        return _least(growth * self.trace)
 
 
 def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
@@ -78,10 +82,9 @@ def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
 
 def in_range(rows: tf.Tensor) -> Whitened:
     """Sets F `[B, S, P]` to zero for tasks in which the sum of its squares, the Gram matrix's trace, is not finite."""
-    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=[1, 2], keepdims=True)
-    finite = tf.math.is_finite(trace)
-    return Whitened(tf.where(finite, rows, tf.zeros_like(rows)),
-                    tf.where(finite, trace, tf.zeros_like(trace)))
+    trace = tf.square(tf.math.reduce_euclidean_norm(tf.stop_gradient(rows), axis=[1, 2], keepdims=True))
+    finite = tf.cast(tf.math.is_finite(trace), rows.dtype)
+    return Whitened(tf.math.multiply_no_nan(rows, finite), tf.math.multiply_no_nan(trace, finite))
 
 
 def solve_whitened(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
@@ -91,32 +94,76 @@ def solve_whitened(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
       whitened: F.
       target: `[B, S]`.
     """
-    rows = whitened.rows
+    shrink = tf.math.rsqrt(whitened.least())
+    return _solve(whitened.rows * shrink, target * shrink[..., 0])
+
+
+def _conditioned(rows: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns F `[B, S, P]` and t `[B, S]` for `_solve`: weighted, and scaled down where `Whitened` would add more.
+
+    Dividing both by the root of c is adding c times the identity. All factors of a row are put together first, so that
+    the rows are multiplied once.
+    """
+    trace = tf.square(tf.math.reduce_euclidean_norm(tf.stop_gradient(rows), axis=2))
+    if row_weight is not None:
+        trace = tf.math.multiply_no_nan(trace, tf.stop_gradient(row_weight))
+    trace = tf.reduce_sum(trace, axis=1, keepdims=True)
+    factor = tf.where(tf.math.is_finite(trace), tf.math.rsqrt(_least(trace)), tf.zeros_like(trace))
+    factor *= tf.ones_like(residual) if row_weight is None else _root(row_weight)
+    return tf.math.multiply_no_nan(rows, factor[..., None]), tf.math.multiply_no_nan(residual, factor)
+
+
+def _solve(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Returns z `[B, P]` that minimises `|target - F z|^2 + |z|^2`, for F of which the identity is enough."""
     count, width = rows.shape[1], rows.shape[2]
-    if count is None and width > _FEW_COLUMNS:
-        return _solve_either(whitened, target)
+    if count is None and width is not None and not tf.config.list_logical_devices("GPU"):
+        return tf.ensure_shape(_least_squares(rows, target), [None, width])
+    if count is None and width is not None and width > _FEW_COLUMNS:
+        return _solve_either(rows, target)
     if count is not None and count < width:
-        return matvec(rows, solve_spd(whitened.added(tf.linalg.matmul(rows, rows, transpose_b=True)), target),
+        return matvec(rows, solve_spd(_plus_identity(tf.linalg.matmul(rows, rows, transpose_b=True)), target),
                       transpose=True)
     gram = tf.linalg.matmul(rows, rows, transpose_a=True)
-    return solve_spd(whitened.added(gram), matvec(rows, target, transpose=True))
+    return solve_spd(_plus_identity(gram), matvec(rows, target, transpose=True))
 
 
-def _solve_either(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
-    """`solve_whitened` where the number of rows is known only as the graph runs.
+def _solve_either(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """`_solve` where the number of rows is known only as the graph runs.
 
     A condition in the graph takes longer than the solve, so what differs between the forms is chosen by the order of a
     transposition and by slices, one of each pair empty.
     """
-    rows, width = whitened.rows, whitened.rows.shape[2]
+    width = rows.shape[2]
     dual = tf.shape(rows)[1] < width
     if_dual, if_primal = tf.where(dual, width + tf.shape(rows)[1], 0), tf.where(dual, 0, width)
     smaller = tf.transpose(rows, tf.where(dual, [0, 1, 2], [0, 2, 1]))
     gram = tf.linalg.matmul(smaller, smaller, transpose_b=True)
     right = tf.concat([target[:, :if_dual], matvec(rows, target, transpose=True)[:, :if_primal]], axis=1)
-    found = solve_spd(whitened.added(gram), right)
+    found = solve_spd(_plus_identity(gram), right)
     both = [matvec(smaller, found, transpose=True)[:, :if_dual], found[:, :if_primal]]
     return tf.ensure_shape(tf.concat(both, axis=1), [None, width])
+
+
+@tf.custom_gradient
+def _least_squares(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """`_solve` by one operation of TensorFlow's, which chooses the form itself; there is none for GPUs and XLA.
+
+    With A = I + F^T F, z = A^-1 F^T t and u = A^-1 g for the gradient g by z, that by t is F u, that by F is
+    (t - F z) u^T - (F u) z^T. Differentiable any number of times.
+    """
+    solution = tf.raw_ops.MatrixSolveLs(matrix=rows, rhs=target[..., None],
+                                        l2_regularizer=tf.constant(1.0, tf.float64), fast=True)[..., 0]
+
+    def gradient(upstream):
+        adjoint = upstream - _least_squares(rows, matvec(rows, upstream))
+        by_target = matvec(rows, adjoint)
+        # The same operation on the same tensors: a graph merges the two.
+        found = _least_squares(rows, target)
+        by_rows = ((target - matvec(rows, found))[..., None] * adjoint[:, None, :]
+                   - by_target[..., None] * found[:, None, :])
+        return by_rows, by_target
+
+    return solution, gradient
 
 
 def smaller_form(rows: tf.Tensor, *, primal: Callable[[], tf.Tensor], dual: Callable[[], tf.Tensor]) -> tf.Tensor:
@@ -176,12 +223,17 @@ def solve_spd(matrix: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return solution, gradient
 
 
+def _plus_identity(gram: tf.Tensor, factor: tf.Tensor | float = 1.0) -> tf.Tensor:
+    return gram + tf.eye(gram.shape[-1] or tf.shape(gram)[-1], dtype=gram.dtype) * factor
 
-def _weighted(rows, residual, row_weight):
-    if row_weight is None:
-        return rows, residual
-    # The root's derivative at zero is infinite; a row without weight is to have none.
+
+def _least(trace: tf.Tensor) -> tf.Tensor:
+    """Returns the multiple of the identity that a matrix of that trace needs to be factorised."""
+    return tf.maximum(np.finfo(trace.dtype.as_numpy_dtype).eps * _ROUNDINGS * trace, 1.0)
+
+
+def _root(row_weight: tf.Tensor) -> tf.Tensor:
+    """The root's derivative at zero is infinite; a row without weight is to have none."""
     positive = row_weight > 0
-    root = tf.where(positive, tf.sqrt(tf.where(positive, row_weight, tf.ones_like(row_weight))),
+    return tf.where(positive, tf.sqrt(tf.where(positive, row_weight, tf.ones_like(row_weight))),
                     tf.zeros_like(row_weight))
-    return rows * root[..., None], residual * root

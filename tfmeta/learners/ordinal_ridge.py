@@ -128,7 +128,7 @@ class OrdinalRidge(Ridge):
         """Returns features `[B, S, P]` and residuals under the prior `[B, S]`, 0 in rows that are not used `[B, S]`."""
         features, offset = self.model.linear(support.user, support.item)
         used = usable_rows(support)
-        features = tf.where(used[..., None], features, tf.zeros_like(features))
+        features = tf.math.multiply_no_nan(features, tf.cast(used, features.dtype)[..., None])
         residual = support.target - offset - matvec(features, fast["weights"])
         return features, tf.where(used, residual, tf.zeros_like(offset)), used
 

@@ -83,10 +83,8 @@ class Ridge(Learner):
             delta = solve_logistic(features, output, target=support.target, length=support.length,
                                    precision=self.precision(), steps=self.newton_steps)
         else:
-            used = usable_rows(support)
-            delta = solve_ridge(tf.where(used[..., None], features, tf.zeros_like(features)),
-                                tf.where(used, support.target - output, tf.zeros_like(output)),
-                                precision=self.precision())
+            delta = solve_ridge(features, support.target - output, precision=self.precision(),
+                                row_weight=tf.cast(usable_rows(support), features.dtype))
         return {"weights": prior + delta}
 
     def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:

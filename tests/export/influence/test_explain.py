@@ -111,7 +111,7 @@ def test_at_small_rates_first_order_is_leave_one_out(float64, name):
         inputs = make_inputs(recommender, batch=3)
         found, real = eager(explain, context)(inputs)["influence"], real_influence(context, inputs)
         errors.append(np.abs(found - real).max() / np.abs(real).max())
-    assert errors[1] < 2e-3 and errors[1] < 0.2 * errors[0] + 1e-5, errors
+    assert errors[1] < 2e-2 and errors[1] < 0.2 * errors[0] + 1e-5, errors
 
 
 @pytest.mark.parametrize(("name", "rate", "least"), [
