@@ -1,10 +1,11 @@
-"""What closed-form adaptation costs: beside NumPy and LAPACK on the same systems, and beside scoring in a SavedModel.
+"""What adapting in one pass costs: beside NumPy and LAPACK on the same systems, and beside scoring in a SavedModel.
 
     python -m benchmarks.closed_form [--out FILE]
 
 First, the weights of users from their encoded support sets: `Ridge.adapt` and `Bayesian.adapt` in a graph against the
 same arithmetic written by hand in NumPy, the systems solved by LAPACK (`gesv` in a batch or `posv` in a loop, whichever
-is faster here). Both must agree before anything is timed. Then `adapt_and_score` against `score` of an exported
+is faster here). Both must agree before anything is timed. Amortised learners have another answer to the same support
+sets; their `adapt` stands beside the ridge solve of them. Then `adapt_and_score` against `score` of an exported
 two-tower model on W1's features with 64 users and 100 candidates. Everything is called in this process, in turn, and
 the median counts. `*_best_ms` is the fastest tenth, which other work on the machine disturbs less, and `*_cpu_ms` the
 least processor time of all threads: a graph of many operations waits longer for busy processors than one thread does.
@@ -27,6 +28,7 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "closed_form.json"
 # (users, support rows): the dual form, more users of it, and the primal form of 33 weights.
 SETTINGS = ((64, 20), (256, 20), (64, 60))
 LEARNERS = ("ridge", "bayesian")
+AMORTISED = ("lwa", "tanp", "set_encoder")
 
 
 def build(learner: str):
@@ -81,8 +83,13 @@ def _solve(matrices, right, solver):
     return found
 
 
-def by_tensorflow(learner):
-    """Returns a graph: encoded support sets -> the learner's fast weights, for any number of users and rows."""
+def by_tensorflow(learner, *, width: int):
+    """Returns a graph: encoded support sets -> the learner's fast weights, for any number of users and rows.
+
+    Args:
+      learner: that adapts.
+      width: of encoded users and items.
+    """
     import tensorflow as tf
 
     from tfmeta.learners.task_tensors import Support
@@ -90,7 +97,6 @@ def by_tensorflow(learner):
     def adapt(user, item, target, length):
         return learner.adapt(learner.init(user), Support(user=user, item=item, target=target, length=length))
 
-    width = learner.width
     return tf.function(adapt, input_signature=[
         tf.TensorSpec([None, width]), tf.TensorSpec([None, None, width]), tf.TensorSpec([None, None]),
         tf.TensorSpec([None], tf.int32)])
@@ -149,17 +155,21 @@ def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeat
     """Measures one learner at one size."""
     import tensorflow as tf
 
-    learner = build(name).learner
-    arrays = support_sets(users=users, support=support, width=learner.width)
-    tensors, graph = [tf.constant(a) for a in arrays], by_tensorflow(learner)
+    from tfmeta.learners.linear_head import head_width
+
+    recommender = build(name)
+    width = head_width(recommender.model)
+    arrays = support_sets(users=users, support=support, width=width)
+    tensors, graph = [tf.constant(a) for a in arrays], by_tensorflow(recommender.learner, width=width)
     covariance = name == "bayesian"
     peers = {solver: functools.partial(by_numpy, *arrays, solver=solver, covariance=covariance)
              for solver in (("getri",) if covariance else ("gesv", "posv"))}
-    check(name, graph(*tensors), next(iter(peers.values()))())
-    key = "factor" if covariance else "weights"
-    seconds = alternate({"tfmeta": lambda: graph(*tensors)[key].numpy(), **peers}, repeats=repeats, bar=bar)
+    if name in LEARNERS:
+        check(name, graph(*tensors), next(iter(peers.values()))())
+    seconds = alternate({"tfmeta": lambda: [value.numpy() for value in graph(*tensors).values()], **peers},
+                        repeats=repeats, bar=bar)
     solver = min(peers, key=lambda s: median(seconds[s]))
-    where = {"learner": name, "users": users, "support": support, "weights": learner.width, "threads": threads}
+    where = {"learner": name, "users": users, "support": support, "weights": width, "threads": threads}
     rows = []
     for system, values in (("tfmeta", seconds["tfmeta"]), (f"numpy_{solver}", seconds[solver])):
         for kind, statistic in STATISTICS.items():
@@ -209,14 +219,15 @@ def main() -> int:
     from trainer.evaluation.results_file import write_json
 
     rows = []
-    total = (len(LEARNERS) * (len(SETTINGS) + 1)) * (args.repeats + 5)
+    total = (len(LEARNERS + AMORTISED) * len(SETTINGS) + len(LEARNERS)) * (args.repeats + 5)
     with (tqdm(total=total, unit="turn", file=sys.stderr, dynamic_ncols=True) as bar,
           tempfile.TemporaryDirectory() as folder):
         common = {"threads": args.threads, "repeats": args.repeats, "bar": bar}
-        for name in LEARNERS:
+        for name in LEARNERS + AMORTISED:
             for users, support in SETTINGS:
                 bar.set_description(f"{name}: {users} users, {support} rows")
                 rows += adaptation_rows(name, users=users, support=support, **common)
+        for name in LEARNERS:
             bar.set_description(f"{name}: serving")
             rows += serving_rows(name, users=64, support=20, query=100, folder=folder, **common)
     write_json(args.out, environment={**environment(), "threads": args.threads}, rows=rows)

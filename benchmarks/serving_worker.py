@@ -17,6 +17,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from benchmarks.sockets import connect, receive
+
 
 def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: float) -> dict[str, float]:
     """Calls from several threads, each one after another, for a while; the first tenth does not count in times.
@@ -83,12 +85,10 @@ def in_process(models: dict[str, str]) -> Callable[[dict], dict]:
 
 def client() -> Callable[[dict], dict]:
     """Returns what answers blocks by sending requests to a server."""
-    import grpc
-
+    from benchmarks.grpc_connection import GrpcConnection
     from benchmarks.serving_requests import grpc_bodies, rest_bodies
     from tfmeta.serving.wire import PREDICT_METHOD
 
-    channels: dict[str, grpc.Channel] = {}
     bodies: dict[tuple, list[bytes]] = {}
 
     def block(wanted: dict) -> dict:
@@ -97,13 +97,10 @@ def client() -> Callable[[dict], dict]:
             bodies[key] = (grpc_bodies if key[0] == "grpc" else rest_bodies)(*key[1:], wanted.get("states"))
         prepared, address = bodies[key], wanted["address"]
         if wanted["protocol"] == "grpc":
-            if address not in channels:
-                channels[address] = grpc.insecure_channel(address)
-            method = channels[address].unary_unary(PREDICT_METHOD)
+            connections = [GrpcConnection(address, PREDICT_METHOD) for _ in range(wanted["concurrency"])]
 
             def call(thread: int, number: int) -> None:
-                if not method(prepared[number % len(prepared)], timeout=60):
-                    raise RuntimeError("an empty reply")
+                connections[thread].call(prepared[number % len(prepared)])
         else:
             connections = [connect(address) for _ in range(wanted["concurrency"])]
             requests = [http_request(address, f"/v1/models/{wanted['model']}:predict", body) for body in prepared]
@@ -114,17 +111,9 @@ def client() -> Callable[[dict], dict]:
         try:
             return measure(call, concurrency=wanted["concurrency"], seconds=wanted["seconds"])
         finally:
-            if wanted["protocol"] == "rest":
-                for connection in connections:
-                    connection.close()
+            for connection in connections:
+                connection.close()
     return block
-
-
-def connect(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    connection = socket.create_connection((host.strip("[]"), int(port)), timeout=60)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
 
 
 def http_request(address: str, path: str, body: bytes) -> bytes:
@@ -136,21 +125,14 @@ def read_reply(connection: socket.socket) -> bytes:
     """Reads one HTTP reply that states its length; returns the body, RuntimeError unless the status is 200."""
     data = b""
     while (end := data.find(b"\r\n\r\n")) < 0:
-        data += _receive(connection)
+        data += receive(connection)
     head, body = data[:end].lower(), data[end + 4:]
     length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
     while len(body) < length:
-        body += _receive(connection)
+        body += receive(connection)
     if not head.startswith(b"http/1.1 200 ") or not body:
         raise RuntimeError(f"The server answered {data[:200]!r}.")
     return body
-
-
-def _receive(connection: socket.socket) -> bytes:
-    data = connection.recv(1 << 16)
-    if not data:
-        raise RuntimeError("The server closed the connection.")
-    return data
 
 
 def main() -> None:

@@ -158,7 +158,7 @@ class Recommender(keras.Model):
     def make_support(self, user: tf.Tensor, item: tf.Tensor, label: tf.Tensor, length: tf.Tensor) -> Support:
         """Returns a support as learners read it, its padding cleaned before anything is computed with it."""
         mask = tf.sequence_mask(length, tf.shape(label)[1])
-        return Support(user=user, item=tf.where(mask[..., None], item, tf.zeros_like(item)),
+        return Support(user=user, item=tf.math.multiply_no_nan(item, tf.cast(mask, item.dtype)[..., None]),
                        target=self.to_target(tf.where(mask, label, tf.zeros_like(label))), length=length)
 
     def to_target(self, label: tf.Tensor) -> tf.Tensor:
