@@ -20,7 +20,7 @@ from tfmeta.serving.input_names import input_names
 
 FILE = "tf_serving_warmup_requests"
 # Those of serving_config/batching_parameters.txt. The server refuses more than MAX_RECORDS.
-BATCH_SIZES = (1, 4, 16, 32)
+BATCH_SIZES = (1, 4, 8, 16)
 MAX_RECORDS = 1000
 # A record with values of their own may have this many bytes; beyond, it repeats one value, too.
 _VARIED_BYTES = 1 << 16

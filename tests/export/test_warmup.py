@@ -131,7 +131,7 @@ def test_examples_carry_what_their_signature_needs(tmp_path):
     write(tmp_path / "w", {"adapt_and_score": ADAPT, "adapt_and_score_examples": describe(examples=[None])})
     found = [decode(r)["examples"] for r in read(tmp_path / "w")
              if r.model_spec.signature_name == "adapt_and_score_examples"]
-    assert sorted(len(f) for f in found) == sorted([1, 4, 16, 32] * 2)
+    assert sorted(len(f) for f in found) == sorted([1, 4, 8, 16] * 2)
     widths = set()
     for examples in found:
         features = tf.train.Example.FromString(examples[0]).features.feature
@@ -156,6 +156,6 @@ def test_states_have_the_width_of_the_model(tmp_path):
     write(tmp_path / "w", {"adapt": {"inputs": {}, "outputs": state},
                            "score_with_state": describe(user_state=[None, 7], state_model=[None])})
     request = read(tmp_path / "w")[-1]
-    assert decode(request)["user_state"].shape == (32, 7)
-    assert decode(request)["state_model"].tolist() == [b"f"] * 32
+    assert decode(request)["user_state"].shape == (16, 7)
+    assert decode(request)["state_model"].tolist() == [b"f"] * 16
     assert np.isfinite(decode(request)["user_state"]).all()

@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
 
 from tfmeta.errors import DataError, ServingError
 from tfmeta.serving import EmbeddedServer, tensor_codec
+from tfmeta.serving.batching.batching_parameters import BatchingParameters
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
 from tfmeta.serving.lifecycle.exposure import is_loopback
 from tfmeta.serving.lifecycle.tls_files import TlsFiles
@@ -51,12 +52,12 @@ def base(write_version, tmp_path_factory):
     return str(base)
 
 
-@pytest.fixture(scope="module")
-def server(base, files):
+@pytest.fixture(scope="module", params=[None, BatchingParameters(max_batch_size=4)], ids=["plain", "batching"])
+def server(base, files, request):
     """Asks for TLS, a client certificate and a token, on an address that other machines reach."""
     tls = TlsFiles(files["cert"], files["key"], client_ca=files["ca"])
     with EmbeddedServer({"m": base}, grpc_port=0, rest_port=0, host="0.0.0.0", tls=tls,
-                        token=BearerToken(TOKEN)) as server:
+                        token=BearerToken(TOKEN), batching=request.param) as server:
         yield server
 
 

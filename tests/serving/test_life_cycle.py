@@ -19,6 +19,7 @@ from tensorflow_serving.apis import (
 from tfmeta.errors import ServingError
 from tfmeta.io import filesystem
 from tfmeta.serving import EmbeddedServer, tensor_codec
+from tfmeta.serving.batching.batching_parameters import BatchingParameters
 from tfmeta.serving.model_config import ModelConfig
 from tfmeta.serving.version_policy import VersionPolicy
 
@@ -216,10 +217,15 @@ def slow(monkeypatch):
     go.set()
 
 
-def test_more_requests_than_may_wait_are_refused(serve, tmp_path, write_version, slow):
+# Without batching a thread answers each request, with it an event loop all of them.
+BOTH_WAYS = pytest.mark.parametrize("batching", [None, BatchingParameters(max_batch_size=4)], ids=["plain", "batching"])
+
+
+@BOTH_WAYS
+def test_more_requests_than_may_wait_are_refused(serve, tmp_path, write_version, slow, batching):
     started, go, made = slow
     write_version(tmp_path / "m", 1)
-    _, stub = serve(threads=2, max_queued_requests=3, warm_up=False)
+    _, stub = serve(threads=2, max_queued_requests=3, warm_up=False, batching=batching)
     with concurrent.futures.ThreadPoolExecutor(9) as pool:
         calls = [pool.submit(stub.score, number) for number in range(2)]
         for _ in calls:
@@ -235,10 +241,11 @@ def test_more_requests_than_may_wait_are_refused(serve, tmp_path, write_version,
     assert made[0].ran == 5 and stub.score()[0] == 1
 
 
-def test_a_request_whose_deadline_passes_while_it_waits_is_not_run(serve, tmp_path, write_version, slow):
+@BOTH_WAYS
+def test_a_request_whose_deadline_passes_while_it_waits_is_not_run(serve, tmp_path, write_version, slow, batching):
     started, go, made = slow
     write_version(tmp_path / "m", 1)
-    _, stub = serve(threads=1, warm_up=False)
+    _, stub = serve(threads=1, warm_up=False, batching=batching)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first = pool.submit(stub.score, timeout=20)
         assert started.acquire(timeout=10)
@@ -248,10 +255,11 @@ def test_a_request_whose_deadline_passes_while_it_waits_is_not_run(serve, tmp_pa
     assert stub.score()[0] == 1 and made[0].ran == 2
 
 
-def test_requests_in_flight_finish_when_the_server_stops(serve, tmp_path, write_version, slow):
+@BOTH_WAYS
+def test_requests_in_flight_finish_when_the_server_stops(serve, tmp_path, write_version, slow, batching):
     started, go, _ = slow
     write_version(tmp_path / "m", 1)
-    server, stub = serve(threads=2, warm_up=False)
+    server, stub = serve(threads=2, warm_up=False, batching=batching)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         calls = [pool.submit(stub.score, number) for number in range(4)]
         for _ in range(2):
@@ -267,9 +275,10 @@ def test_requests_in_flight_finish_when_the_server_stops(serve, tmp_path, write_
         assert [f.result()[0] for f in calls] == [1] * 4
 
 
-def test_a_message_over_the_limit(serve, tmp_path, write_version):
+@BOTH_WAYS
+def test_a_message_over_the_limit(serve, tmp_path, write_version, batching):
     write_version(tmp_path / "m", 1)
-    _, stub = serve(max_message_bytes=2000)
+    _, stub = serve(max_message_bytes=2000, batching=batching)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     tensor_codec.encode(np.zeros((1, 1000), np.int64), request.inputs["item"])
@@ -342,7 +351,6 @@ def test_versions_on_another_file_system(serve, tmp_path, write_version):
 
 
 def test_batching_parameters_of_a_version_go_first(tmp_path, write_version):
-    from tfmeta.serving.batching.batching_parameters import BatchingParameters
     from tfmeta.serving.lifecycle.servable_factory import ServableFactory
 
     path, general = str(write_version(tmp_path / "m", 1)), BatchingParameters(max_batch_size=8)

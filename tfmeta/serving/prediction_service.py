@@ -46,31 +46,36 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         try:
             response = self._predict(request, served,
                                      deadline=None if remaining is None else time.monotonic() + remaining)
-        except RequestError as error:
-            code, message = error.code, error.message
         except Exception as error:
-            _LOG.exception("A request failed in the server itself")
-            code, message = "INTERNAL", f"{type(error).__name__}: {error}"
+            code, message = failure(error)
         if self._metrics is not None:
             self._metrics.request(*served, api="grpc", code=code, seconds=time.perf_counter() - begun)
         if response is None:
-            _abort(context, code, message)
+            context.abort(*abort_arguments(code, message))
         return response
 
     def GetModelMetadata(self, request, context):
         try:
             return self._metadata(request)
         except RequestError as error:
-            _abort(context, error.code, error.message)
+            context.abort(*abort_arguments(error.code, error.message))
 
     def _predict(self, request, served: list, *, deadline: float | None) -> predict_pb2.PredictResponse:
         with lease_servable(self._manager, request) as servable:
-            served[0], served[1] = servable.name, servable.version
-            name = request.model_spec.signature_name or "serving_default"
-            signature = servable.signature(name)
-            served[2] = name
+            name, signature = self._signature(servable, request, served)
             results = servable.run(name, read_inputs(signature, request),
                                    check_filter(signature, request.output_filter), deadline=deadline)
+        return self._reply(servable, name, results)
+
+    def _signature(self, servable: Servable, request, served: list) -> tuple[str, object]:
+        """Returns name and definition of the signature asked for; fills in name, version and signature for metrics."""
+        served[0], served[1] = servable.name, servable.version
+        name = request.model_spec.signature_name or "serving_default"
+        signature = servable.signature(name)
+        served[2] = name
+        return name, signature
+
+    def _reply(self, servable: Servable, name: str, results: dict[str, np.ndarray]) -> predict_pb2.PredictResponse:
         response = predict_pb2.PredictResponse()
         describe(response.model_spec, servable)
         response.model_spec.signature_name = name
@@ -108,11 +113,20 @@ def lease_servable(manager: ModelManager, request) -> Lease:
                          label=spec.version_label or None)
 
 
-def _abort(context, code: str, message: str) -> None:
+def failure(error: Exception) -> tuple[str, str]:
+    """Returns code and message of a request that failed; what is no refusal is logged."""
+    if isinstance(error, RequestError):
+        return error.code, error.message
+    _LOG.error("A request failed in the server itself", exc_info=error)
+    return "INTERNAL", f"{type(error).__name__}: {error}"
+
+
+def abort_arguments(code: str, message: str) -> tuple[grpc.StatusCode, str]:
+    """Returns what `context.abort` takes, a long message cut."""
     encoded = message.encode("utf-8", "replace")
     if len(encoded) > _MAX_MESSAGE:
         message = f"{encoded[:_MAX_MESSAGE].decode('utf-8', 'ignore')}... ({len(encoded)} bytes)"
-    context.abort(getattr(grpc.StatusCode, code), message)
+    return getattr(grpc.StatusCode, code), message
 
 
 def describe(spec, servable: Servable) -> None:

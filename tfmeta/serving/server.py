@@ -172,26 +172,16 @@ class EmbeddedServer:
                                allow_unavailable_labels=self._allow_unavailable_labels)
         return manager
 
+    @property
+    def _merges(self) -> bool:
+        return self._batching is not None or self._per_model_batching
+
     def _make_grpc(self, manager):
-        import grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-        from tfmeta.serving.lifecycle.token_interceptor import TokenInterceptor
-        from tfmeta.serving.model_service import ModelService
-        from tfmeta.serving.prediction_service import PredictionService
-
-        server = grpc.server(
-            concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="predict"),
-            interceptors=[TokenInterceptor(self._token)] if self._token else [],
-            # Calls beyond this are answered RESOURCE_EXHAUSTED before their message is read.
-            maximum_concurrent_rpcs=self._threads + self._queue,
-            options=[("grpc.max_send_message_length", self._max_message_bytes),
-                     ("grpc.max_receive_message_length", self._max_message_bytes),
-                     # Two servers on one port would share its requests.
-                     ("grpc.so_reuseport", 0)])
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(manager, tensor_content=self._tensor_content, metrics=self._metrics), server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), server)
+        options = [("grpc.max_send_message_length", self._max_message_bytes),
+                   ("grpc.max_receive_message_length", self._max_message_bytes),
+                   # Two servers on one port would share its requests.
+                   ("grpc.so_reuseport", 0)]
+        server = (self._make_loop if self._merges else self._make_threads)(manager, options)
         address = f"{_bracketed(self._host)}:{self._port}"
         try:
             port = (server.add_secure_port(address, self._tls.grpc_credentials()) if self._tls
@@ -199,9 +189,35 @@ class EmbeddedServer:
         except RuntimeError:
             port = 0
         if not port:
+            server.stop(None)
             raise ServingError(f"Port {self._port} of {self._host} cannot be opened; another process may hold it. "
                                "Choose another one, or 0 for any free port.")
         return server, port
+
+    def _make_threads(self, manager, options: list):
+        import grpc
+
+        from tfmeta.serving.lifecycle.token_interceptor import TokenInterceptor
+        from tfmeta.serving.prediction_service import PredictionService
+
+        server = grpc.server(
+            concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="predict"),
+            interceptors=[TokenInterceptor(self._token)] if self._token else [], options=options,
+            # Calls beyond this are answered RESOURCE_EXHAUSTED before their message is read.
+            maximum_concurrent_rpcs=self._threads + self._queue)
+        _add_services(server, manager, PredictionService(manager, tensor_content=self._tensor_content,
+                                                         metrics=self._metrics))
+        return server
+
+    def _make_loop(self, manager, options: list):
+        from tfmeta.serving.grpc_loop import GrpcLoop
+        from tfmeta.serving.merged_prediction_service import MergedPredictionService
+
+        def add(server, loop, pool):
+            _add_services(server, manager, MergedPredictionService(
+                manager, loop=loop, pool=pool, tensor_content=self._tensor_content, metrics=self._metrics))
+
+        return GrpcLoop(add, threads=self._threads, max_queued=self._queue, options=options, token=self._token)
 
     def _make_rest(self, manager, ssl_context):
         from tfmeta.serving.page.page import PATH, Page
@@ -212,7 +228,16 @@ class EmbeddedServer:
                            token=self._token, ssl_context=ssl_context,
                            pages=Page(manager, metrics=self._metrics) if self._page else None,
                            open_paths=(PATH,) if self._page else (),
-                           merged=self._batching is not None or self._per_model_batching)
+                           merged=self._merges)
+
+
+def _add_services(server, manager, prediction) -> None:
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+    from tfmeta.serving.model_service import ModelService
+
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), server)
 
 
 def _bracketed(host: str) -> str:

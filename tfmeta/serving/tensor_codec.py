@@ -18,6 +18,7 @@ TYPES = {
     23: ("uint64", np.uint64, "uint64_val"),
 }
 DT_STRING = 7
+_BYTES = {number: np.dtype(dtype).itemsize for number, (_, dtype, _) in TYPES.items()}
 _NUMBERS = {np.dtype(dtype): number for number, (_, dtype, _) in TYPES.items() if number != DT_STRING}
 # A shape alone may ask for any amount of memory; one that its values do not fill is held to this many elements.
 _MAX_FILLED = 1 << 20
@@ -42,12 +43,12 @@ def decode(proto) -> np.ndarray:
     if proto.tensor_shape.unknown_rank:
         raise ValueError("unknown rank")
     shape = [d.size for d in proto.tensor_shape.dim]
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise ValueError(f"negative dimension in {shape}")
     count = math.prod(shape)
     content = proto.tensor_content
     if content:
-        if proto.dtype == DT_STRING or len(content) != count * np.dtype(dtype).itemsize:
+        if proto.dtype == DT_STRING or len(content) != count * _BYTES[proto.dtype]:
             raise ValueError(f"{len(content)} bytes of content do not make shape {shape}")
         return np.frombuffer(content, dtype).reshape(shape)
     values = getattr(proto, field)
