@@ -71,6 +71,22 @@ def test_form_is_chosen_alike_when_the_shape_is_known_only_as_the_graph_runs(wid
             np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize("rows", [3, 12])
+def test_compiled_by_xla_it_is_the_same(rows):
+    values = {k: tf.constant(v) for k, v in problem(rows).items()}
+
+    def solve(features, residual, row_weight, precision):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            one = solve_ridge(features, residual, row_weight=row_weight, precision=precision)
+            mean, factor = ridge_posterior(features, residual, row_weight=row_weight, precision=precision)
+            total = tf.reduce_sum(tf.sin(one)) + tf.reduce_sum(tf.square(factor))
+        return one, mean, factor, tape.gradient(total, features)
+
+    for found, expected in zip(tf.function(solve, jit_compile=True)(**values), solve(**values), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-11)
+
+
 def test_both_forms_agree_whatever_the_padding():
     values = problem(4)
     padded = {**values, "features": np.pad(values["features"], [(0, 0), (0, 9), (0, 0)], constant_values=5.0),

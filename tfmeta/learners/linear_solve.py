@@ -82,7 +82,7 @@ def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
 
 def in_range(rows: tf.Tensor) -> Whitened:
     """Sets F `[B, S, P]` to zero for tasks in which the sum of its squares, the Gram matrix's trace, is not finite."""
-    trace = tf.square(tf.math.reduce_euclidean_norm(tf.stop_gradient(rows), axis=[1, 2], keepdims=True))
+    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=[1, 2], keepdims=True)
     finite = tf.cast(tf.math.is_finite(trace), rows.dtype)
     return Whitened(tf.math.multiply_no_nan(rows, finite), tf.math.multiply_no_nan(trace, finite))
 
@@ -104,7 +104,7 @@ def _conditioned(rows: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor | N
     Dividing both by the root of c is adding c times the identity. All factors of a row are put together first, so that
     the rows are multiplied once.
     """
-    trace = tf.square(tf.math.reduce_euclidean_norm(tf.stop_gradient(rows), axis=2))
+    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=2)
     if row_weight is not None:
         trace = tf.math.multiply_no_nan(trace, tf.stop_gradient(row_weight))
     trace = tf.reduce_sum(trace, axis=1, keepdims=True)
