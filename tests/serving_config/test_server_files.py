@@ -12,6 +12,7 @@ import pytest
 from config_files import FLAGS, FOLDER, METRICS_PATH
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
+from benchmarks.serving import SWEEP
 from export import warmup
 from tfmeta.errors import ServingError
 from tfmeta.serving.batching.batching_parameters import BatchingParameters
@@ -83,6 +84,8 @@ def test_batching_parameters():
     assert parameters.pad_variable_length_inputs, "requests differ in their numbers of candidates and support rows"
     assert 1 <= parameters.num_batch_threads <= 64
     assert 0 <= parameters.batch_timeout_micros <= 10_000
+    assert (parameters.max_batch_size, parameters.batch_timeout_micros, parameters.num_batch_threads) in SWEEP, (
+        "the values are those of a measured setting")
 
 
 def test_exports_are_warmed_up_at_the_batch_sizes_that_the_server_makes():

@@ -104,14 +104,15 @@ def test_at_small_rates_first_order_is_leave_one_out(float64, name):
     from export.influence.influence import Influence
 
     errors = []
-    for rate in (1e-3, 1e-4):
+    # A rate of its own for each element, and a product of two that adapt, move outputs further at the same rate.
+    for rate in (1e-4, 1e-5) if name in ("maml-per-element", "low_rank") else (1e-3, 1e-4):
         recommender = build(*LEARNERS[name][:1], model=LEARNERS[name][1], unit=LEARNERS[name][2], rate=rate)
         assert Influence(recommender, support_bound=BOUND).method == "held_path"
         context = make_context(recommender)
         inputs = make_inputs(recommender, batch=3)
         found, real = eager(explain, context)(inputs)["influence"], real_influence(context, inputs)
         errors.append(np.abs(found - real).max() / np.abs(real).max())
-    assert errors[1] < 2e-2 and errors[1] < 0.2 * errors[0] + 1e-5, errors
+    assert errors[1] < 2e-3 and errors[1] < 0.2 * errors[0] + 1e-5, errors
 
 
 @pytest.mark.parametrize(("name", "rate", "least"), [
