@@ -1,16 +1,19 @@
-"""What W1's training step consists of, without timing anything: operations, matrix products, their arithmetic.
+"""What W1's training step and its served adaptation consist of, without timing anything.
 
     python -m benchmarks.step_cost
 
-Operations are counted in the step's graph with all functions it calls; matrix products and their floating-point
-operations in what XLA is given for it, where every shape is known. `tests/benchmarks/test_step_cost.py` holds these
+Operations of the step are counted in its graph with all functions it calls; matrix products and their floating-point
+operations in what XLA is given for it, where every shape is known. Operations of `adapt_and_score` are those that one
+request runs, after TensorFlow's own simplifications. `tests/benchmarks/test_step_cost.py` holds these
 numbers below recorded bounds.
 """
 
 import argparse
 import json
 import math
+import os
 import re
+import tempfile
 
 from benchmarks import w1
 
@@ -49,6 +52,29 @@ def step_cost(setting: w1.W1) -> dict:
             "flops_per_task": sum(products) / setting.tasks}
 
 
+def served_ops(folder: str) -> int:
+    """Returns how many operations one request's `adapt_and_score` runs, W1 with five inner steps.
+
+    Args:
+      folder: to export the model into.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2
+
+    from benchmarks.serving import export_models
+    from benchmarks.serving_requests import arrays
+
+    path = os.path.join(export_models(folder, ["w1_5"])["w1_5"], "1")
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], path).signature_def["adapt_and_score"]
+        inputs, metadata = arrays("adapt_and_score")[0], config_pb2.RunMetadata()
+        session.run([info.name for info in signature.outputs.values()],
+                    {info.name: inputs[alias] for alias, info in signature.inputs.items()},
+                    options=config_pb2.RunOptions(trace_level=config_pb2.RunOptions.SOFTWARE_TRACE),
+                    run_metadata=metadata)
+    return sum(len(device.node_stats) for device in metadata.step_stats.dev_stats)
+
+
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",") if part]
 
@@ -60,6 +86,8 @@ def main() -> int:
             setting = w1.W1(inner_steps=steps, order=order, batches=1)
             print(json.dumps({"order": order, "inner_steps": steps, **step_cost(setting),
                               "plain_flops_per_task": w1.plain_flops(setting)}), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps({"served_ops": served_ops(folder)}))
     return 0
 
 

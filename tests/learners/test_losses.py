@@ -55,3 +55,31 @@ def test_gradient_is_zero_in_the_padding_and_finite(name):
 def test_extreme_outputs_stay_finite(name):
     loss = LOSSES[name](tf.constant([[80.0, -80.0]]), tf.constant([[0.0, 1.0]]), tf.constant([2]))
     assert np.isfinite(loss).all() and loss[0] > 10
+
+
+PLAIN = {
+    "squared_error": lambda o, t: tf.reduce_mean((o - t) ** 2),
+    "binary_cross_entropy": lambda o, t: tf.reduce_mean(
+        (tf.nn.softplus(o) - o * tf.cast(t > 0, o.dtype)) * tf.maximum(t, 1.0)),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_derivatives_of_both_orders_are_those_of_the_formula(name):
+    output, target = tf.constant([[1.5, -2.0, 0.3, 9.0]], tf.float64), tf.constant([[2.0, 0.0, 1.0, 9.0]], tf.float64)
+
+    def derivatives(loss, x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = 3.0 * tf.reduce_sum(loss(x))
+            first = inner.gradient(value, x)
+            curved = first ** 2
+        return [first, outer.gradient(curved, x)]
+
+    found = derivatives(lambda x: LOSSES[name](x, target, tf.constant([3])), output)
+    expected = derivatives(lambda x: PLAIN[name](x, target[:, :3]), output[:, :3])
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine[:, :3], other, rtol=1e-10)
+        np.testing.assert_array_equal(mine[:, 3:], 0)

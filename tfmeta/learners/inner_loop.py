@@ -65,10 +65,10 @@ def _layered_steps(model, fast, support, *, loss, rates, first_order, clip_norm)
     for step, rate in enumerate(rates):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             record.start(tape)
-            total = tf.reduce_sum(loss(model.apply(fast, support.user, support.item, record=record)))
+            losses = loss(model.apply(fast, support.user, support.item, record=record))
         record.stop()
         outputs = {name: call.output for name, call in record.calls.items()}
-        gradients = tape.gradient(total, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(losses, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         moves = {name: _Move(call, gradients[name], first_order=first_order, last=step == len(rates) - 1)
                  for name, call in record.calls.items()}
         if clip_norm is not None:

@@ -19,7 +19,7 @@ TaskLoss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 def squared_error(output: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """Mean of (output - target)^2."""
     mask, (output, target) = _clean(length, output, target)
-    return _mean(tf.math.squared_difference(output, target), mask)
+    return _mean(_squared_difference(output, target), mask)
 
 
 def binary_cross_entropy(output: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -96,10 +96,33 @@ def loss_for(label: Label, *, part: str, name: str | None = None) -> TaskLoss:
     return LOSSES[name]
 
 
-def _clean(length, *values):
-    mask = tf.sequence_mask(length, tf.shape(values[0])[1])
-    return tf.cast(mask, values[0].dtype), [tf.where(mask, v, tf.zeros_like(v)) for v in values]
+# The gradients below are TensorFlow's own, without what those do to find out which axes were broadcast.
+def _clean(length, output, target, *more):
+    # The target's width, which stays the same from step to step, so that a graph has one mask for all of them.
+    mask = tf.sequence_mask(length, tf.shape(target)[1])
+
+    @tf.custom_gradient
+    def real(value):
+        return tf.where(mask, value, tf.zeros_like(value)), lambda g: tf.where(mask, g, tf.zeros_like(g))
+
+    return tf.cast(mask, output.dtype), [real(v) for v in (output, target, *more)]
 
 
 def _mean(loss, mask):
-    return tf.math.divide_no_nan(tf.reduce_sum(loss * mask, axis=1), tf.reduce_sum(mask, axis=1))
+    count = tf.reduce_sum(mask, axis=1)
+
+    @tf.custom_gradient
+    def mean(loss):
+        return (tf.math.divide_no_nan(tf.reduce_sum(loss * mask, axis=1), count),
+                lambda g: tf.math.divide_no_nan(g, count)[:, None] * mask)
+
+    return mean(loss)
+
+
+@tf.custom_gradient
+def _squared_difference(left, right):
+    def gradient(g):
+        by_left = 2.0 * g * (left - right)
+        return by_left, -by_left
+
+    return tf.math.squared_difference(left, right), gradient

@@ -59,5 +59,7 @@ def _plain(weight: FastWeight, tasks: tf.Tensor) -> tf.Tensor:
 
 def concatenate(parts: tuple[tf.Tensor, ...], *, rows: tf.Tensor) -> tf.Tensor:
     """Joins parts `[B, N or 1, width]` along the last axis to `[B, N, sum of widths]`, `rows` being N."""
+    if len(parts) == 1:
+        return parts[0]
     tasks = tf.shape(parts[0])[0]
     return tf.concat([tf.broadcast_to(p, [tasks, rows, p.shape[-1]]) for p in parts], axis=-1)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfmeta.models.fast_weights import Fast, FastWeight, LowRank, Shared, concatenate
 from tfmeta.models.layers import seeds
 from tfmeta.models.layers.dense_record import DenseCall, DenseRecord
+from tfmeta.models.layers.task_products import add_bias, single_output, task_product
 
 Parts = tuple[tf.Tensor, ...]
 # (index of a layer, its inputs, its output before the activation) -> another output.
@@ -92,7 +93,7 @@ class FastDenseStack(keras.layers.Layer):
             kernel, bias = weights[f"{name}_kernel"], weights[f"{name}_bias"]
             parts = tuple(tf.cast(p, self.compute_dtype) for p in parts)
             kept = record if constant else None
-            output = self._product(name, parts, kernel, kept) + self._bias(bias)
+            output = add_bias(self._product(name, parts, kernel, kept), self._bias(bias))
             if record is not None and adapts:
                 record.add(name, DenseCall(parts, output, kept is not None))
             if adjust is not None:
@@ -120,15 +121,12 @@ class FastDenseStack(keras.layers.Layer):
         if isinstance(kernel, LowRank):
             base = constant("base", lambda: shared_product(parts, tf.cast(kernel.base, self.compute_dtype)))
             gram = constant("gram", lambda: inner_products(parts, kernel.inputs))
-            return base + tf.linalg.matmul(gram, tf.cast(kernel.coefficients, self.compute_dtype))
-        inputs = parts[0] if len(parts) == 1 else concatenate(parts, rows=tf.shape(parts[-1])[1])
+            return base + task_product(gram, tf.cast(kernel.coefficients, self.compute_dtype))
+        inputs = concatenate(parts, rows=tf.shape(parts[-1])[1])
         if inputs.shape[-1] == 0:
             return _nothing(inputs, kernel.shape[-1])
         kernel = tf.cast(kernel, self.compute_dtype)
-        if kernel.shape[-1] == 1:
-            # A batched product has a fixed cost, many times that of so few multiplications.
-            return tf.reduce_sum(inputs * tf.linalg.matrix_transpose(kernel), axis=-1, keepdims=True)
-        return tf.linalg.matmul(inputs, kernel)
+        return single_output(inputs, kernel) if kernel.shape[-1] == 1 else task_product(inputs, kernel)
 
     def _bias(self, bias: FastWeight) -> tf.Tensor:
         return tf.cast(bias.value[None] if isinstance(bias, Shared) else bias, self.compute_dtype)
