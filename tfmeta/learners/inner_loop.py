@@ -68,7 +68,10 @@ def _layered_steps(model, fast, support, *, loss, rates, first_order, clip_norm)
             losses = loss(model.apply(fast, support.user, support.item, record=record))
         record.stop()
         outputs = {name: call.output for name, call in record.calls.items()}
-        gradients = tape.gradient(losses, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Given, the ones are the same in every step, and so is all that a graph derives from them alone.
+        ones = tf.ones(tf.shape(support.length), losses.dtype)
+        gradients = tape.gradient(losses, outputs, output_gradients=ones,
+                                  unconnected_gradients=tf.UnconnectedGradients.ZERO)
         moves = {name: _Move(call, gradients[name], first_order=first_order, last=step == len(rates) - 1)
                  for name, call in record.calls.items()}
         if clip_norm is not None:

@@ -43,8 +43,8 @@ def single_output(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def add_bias(rows: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Adds a bias, `[B, 1, out]` or one for all tasks `[1, 1, out]`, to `[B, N, out]`."""
-    if rows.shape[0] == 1 != bias.shape[0]:
-        return rows + bias  # Rows that all tasks share.
+    if rows.shape[0] == 1 and bias.shape[0] != 1:
+        return rows + bias  # All tasks share the rows, so their gradient is a sum over tasks too.
     axes = [0, 1] if bias.shape[0] == 1 else [1]
 
     @tf.custom_gradient
