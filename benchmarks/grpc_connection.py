@@ -28,7 +28,7 @@ class GrpcConnection:
 
     def __init__(self, address: str, method: str):
         self._socket = connect(address)
-        self._data, self._stream = bytearray(), -1
+        self._data, self._stream, self._reply = b"", -1, b""
         # What the server allows to be sent: in all, in a new stream, and in the present one.
         self._window = self._initial = self._left = _FIRST_WINDOW
         self._head = _header_block(address, method)
@@ -36,10 +36,10 @@ class GrpcConnection:
             _PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, _MOST_WINDOW))
             + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _MOST_WINDOW - _FIRST_WINDOW)))
 
-    def call(self, message: bytes) -> bytes:
-        """Sends a serialized message and returns the reply's; RuntimeError unless the call succeeds."""
+    def send(self, message: bytes) -> None:
+        """Begins a call with a serialized message; the one before must have ended."""
         self._stream += 2
-        self._left = self._initial
+        self._left, self._reply = self._initial, b""
         out = _frame(_HEADERS, _END_HEADERS, self._stream, self._head)
         body = b"\0" + len(message).to_bytes(4, "big") + message
         for begin in range(0, len(body), _MOST_FRAME):
@@ -47,38 +47,46 @@ class GrpcConnection:
             while min(self._window, self._left) < len(part):
                 self._socket.sendall(out)
                 out = b""
-                self._take(*self._next())
+                self.receive()
             self._window -= len(part)
             self._left -= len(part)
             out += _frame(_DATA, _END_STREAM if begin + _MOST_FRAME >= len(body) else 0, self._stream, part)
         self._socket.sendall(out)
-        reply = b""
-        while True:
-            kind, flags, stream, payload = self._next()
-            if stream == self._stream and kind == _DATA:
-                reply += payload
-            elif stream == self._stream and kind == _HEADERS and flags & _END_STREAM:
+
+    def receive(self) -> bytes | None:
+        """Reads what came, waiting for something; returns the reply's message once all of it is there.
+
+        Raises:
+          RuntimeError: if the call failed or the server closed the connection.
+        """
+        data, begin, ended = self._data + receive(self._socket), 0, False
+        while len(data) >= begin + 9:
+            size, kind, flags = int.from_bytes(data[begin:begin + 3], "big"), data[begin + 3], data[begin + 4]
+            stream, payload = int.from_bytes(data[begin + 5:begin + 9], "big"), data[begin + 9:begin + 9 + size]
+            if len(payload) < size:
                 break
+            begin += 9 + size
+            if stream == self._stream and kind == _DATA:
+                self._reply += payload
+            elif stream == self._stream and kind == _HEADERS:
+                if flags & _END_STREAM:
+                    ended = True
+                    # A call that fails has trailers alone.
+                    if len(self._reply) < 5:
+                        self._data = data[begin:]
+                        raise RuntimeError(f"The call failed: {payload!r}.")
             else:
                 self._take(kind, flags, stream, payload)
-        # A call that fails has trailers alone.
-        if len(reply) < 5:
-            raise RuntimeError(f"The call failed: {bytes(payload)!r}.")
-        return reply[5:]
+        self._data = data[begin:]
+        return self._reply[5:] if ended else None
+
+    def fileno(self) -> int:
+        """Returns the socket's descriptor, for a selector."""
+        return self._socket.fileno()
 
     def close(self) -> None:
         """Closes the connection."""
         self._socket.close()
-
-    def _next(self) -> tuple[int, int, int, bytes]:
-        """Returns type, flags, stream and payload of the next frame."""
-        data = self._data
-        while len(data) < 9 or len(data) < 9 + (size := int.from_bytes(data[:3], "big")):
-            data += receive(self._socket)
-        kind, flags, stream = data[3], data[4], int.from_bytes(data[5:9], "big")
-        payload = bytes(data[9:9 + size])
-        del data[:9 + size]
-        return kind, flags, stream, payload
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Does what a frame of the connection's own asks for."""

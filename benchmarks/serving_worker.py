@@ -5,19 +5,17 @@
 
 Each line of standard input is a JSON object that describes a block of requests; each answer is one, with `p50_ms`,
 `p99_ms`, `per_s`, `requests` (all of them) and `cpu_s`, the processor time that this process took. The client sends
-prepared bytes and does not read what comes back, beyond checking that it is a reply: what a client does with it is not
-the server's cost.
+prepared bytes over all its connections from one thread and does not read what comes back, beyond checking that it is a
+reply: what a client does with it is not the server's cost.
 """
 
 import json
-import socket
+import selectors
 import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable
-
-from benchmarks.sockets import connect, receive
 
 
 def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: float) -> dict[str, float]:
@@ -59,11 +57,62 @@ def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: floa
         thread.join()
     if failed:
         raise failed[0]
-    times = sorted(t for mine in found for t in mine)
+    return _summary([t for mine in found for t in mine], seconds=seconds, requests=sum(done), began_cpu=used)
+
+
+def measure_connections(connections: list, bodies: list[bytes], *, seconds: float) -> dict[str, float]:
+    """Requests over several connections, over each one after another; the first tenth does not count in times.
+
+    One thread waits for all replies: a thread for each connection would take processor time from the server, for being
+    woken and for Python's lock.
+
+    Args:
+      connections: have `send(body)`, `receive() -> reply or None` and `fileno()`.
+      bodies: of the requests, sent in turn.
+      seconds: of the block.
+
+    Raises:
+      RuntimeError: if a request fails, or no reply comes for a minute.
+    """
+    times: list[float] = []
+    done = number = 0
+    began = [0.0] * len(connections)
+    used, begin = time.process_time(), time.perf_counter()
+    counted, end = begin + seconds / 10, begin + seconds
+    with selectors.DefaultSelector() as selector:
+        for i, connection in enumerate(connections):
+            selector.register(connection, selectors.EVENT_READ, i)
+            began[i] = time.perf_counter()
+            connection.send(bodies[i % len(bodies)])
+        number = waiting = len(connections)
+        while waiting:
+            ready = selector.select(timeout=60)
+            if not ready:
+                raise RuntimeError("The server did not answer for 60 s.")
+            for key, _ in ready:
+                connection, i = key.fileobj, key.data
+                if connection.receive() is None:
+                    continue
+                now = time.perf_counter()
+                done += 1
+                if began[i] >= counted:
+                    times.append(now - began[i])
+                if now < end:
+                    began[i] = now
+                    connection.send(bodies[number % len(bodies)])
+                    number += 1
+                else:
+                    waiting -= 1
+    return _summary(times, seconds=seconds, requests=done, began_cpu=used)
+
+
+def _summary(times: list[float], *, seconds: float, requests: int, began_cpu: float) -> dict[str, float]:
     if not times:
-        raise RuntimeError(f"no call of {concurrency} threads began and ended within {seconds} s")
+        raise RuntimeError(f"no request began and ended within {seconds} s")
+    times.sort()
     return {"p50_ms": 1e3 * statistics.median(times), "p99_ms": 1e3 * times[int(0.99 * (len(times) - 1))],
-            "per_s": len(times) / (0.9 * seconds), "requests": max(1, sum(done)), "cpu_s": time.process_time() - used}
+            "per_s": len(times) / (0.9 * seconds), "requests": max(1, requests),
+            "cpu_s": time.process_time() - began_cpu}
 
 
 def in_process(models: dict[str, str]) -> Callable[[dict], dict]:
@@ -86,6 +135,7 @@ def in_process(models: dict[str, str]) -> Callable[[dict], dict]:
 def client() -> Callable[[dict], dict]:
     """Returns what answers blocks by sending requests to a server."""
     from benchmarks.grpc_connection import GrpcConnection
+    from benchmarks.http_connection import HttpConnection
     from benchmarks.serving_requests import grpc_bodies, rest_bodies
     from tfmeta.serving.wire import PREDICT_METHOD
 
@@ -96,43 +146,17 @@ def client() -> Callable[[dict], dict]:
         if key not in bodies:
             bodies[key] = (grpc_bodies if key[0] == "grpc" else rest_bodies)(*key[1:], wanted.get("states"))
         prepared, address = bodies[key], wanted["address"]
+        count = wanted["concurrency"]
         if wanted["protocol"] == "grpc":
-            connections = [GrpcConnection(address, PREDICT_METHOD) for _ in range(wanted["concurrency"])]
-
-            def call(thread: int, number: int) -> None:
-                connections[thread].call(prepared[number % len(prepared)])
+            connections = [GrpcConnection(address, PREDICT_METHOD) for _ in range(count)]
         else:
-            connections = [connect(address) for _ in range(wanted["concurrency"])]
-            requests = [http_request(address, f"/v1/models/{wanted['model']}:predict", body) for body in prepared]
-
-            def call(thread: int, number: int) -> None:
-                connections[thread].sendall(requests[number % len(requests)])
-                read_reply(connections[thread])
+            connections = [HttpConnection(address, f"/v1/models/{wanted['model']}:predict") for _ in range(count)]
         try:
-            return measure(call, concurrency=wanted["concurrency"], seconds=wanted["seconds"])
+            return measure_connections(connections, prepared, seconds=wanted["seconds"])
         finally:
             for connection in connections:
                 connection.close()
     return block
-
-
-def http_request(address: str, path: str, body: bytes) -> bytes:
-    return (f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n").encode("ascii") + body
-
-
-def read_reply(connection: socket.socket) -> bytes:
-    """Reads one HTTP reply that states its length; returns the body, RuntimeError unless the status is 200."""
-    data = b""
-    while (end := data.find(b"\r\n\r\n")) < 0:
-        data += receive(connection)
-    head, body = data[:end].lower(), data[end + 4:]
-    length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
-    while len(body) < length:
-        body += receive(connection)
-    if not head.startswith(b"http/1.1 200 ") or not body:
-        raise RuntimeError(f"The server answered {data[:200]!r}.")
-    return body
 
 
 def main() -> None:

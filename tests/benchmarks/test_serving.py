@@ -1,13 +1,16 @@
 """The benchmark of serving, apart from its processes."""
 
+import contextlib
 import json
 import socket
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from benchmarks import serving, serving_requests, serving_worker
+from benchmarks.http_connection import HttpConnection
 from tfmeta.serving import json_tensor, tensor_codec, wire
 from tfmeta.serving.batching.batching_parameters import BatchingParameters
 
@@ -47,17 +50,23 @@ def states(tmp_path_factory):
     (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "closed the connection")])
 def test_the_client_reads_whole_replies_and_takes_no_failure_for_one(reply, message):
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = HttpConnection("{}:{}".format(*server.getsockname()), "/v1/models/m:predict")
+        theirs, _ = server.accept()
+    with contextlib.closing(connection), theirs:
+        connection.send(b"[1]")
+        assert theirs.recv(1 << 16).endswith(b"\r\nContent-Length: 3\r\n\r\n[1]")
         for byte in reply[:-3]:
             theirs.sendall(bytes([byte]))
+            assert connection.receive() is None
         theirs.sendall(reply[-3:])
         theirs.shutdown(socket.SHUT_WR)
         if message is None:
-            assert serving_worker.read_reply(ours) == b"hello"
+            assert connection.receive() == b"hello"
         else:
             with pytest.raises(RuntimeError, match=message):
-                serving_worker.read_reply(ours)
+                assert connection.receive() is None
+                connection.receive()
 
 
 SIGNATURES = sorted({signature for _, signature in serving.WORKLOADS})
@@ -106,3 +115,44 @@ def test_measure_counts_calls_and_raises_what_fails():
     assert found["p50_ms"] >= 2 and found["requests"] >= 3
     with pytest.raises(ZeroDivisionError):
         serving_worker.measure(lambda thread, number: 1 / (number - 1), concurrency=2, seconds=0.1)
+
+
+class _Slow:
+    """A connection whose reply comes in two pieces from a thread of its own, a while after each request."""
+
+    def __init__(self, seconds, fails=False):
+        self._ours, self._theirs = socket.socketpair()
+        self._seconds, self._fails, self.sent = seconds, fails, []
+
+    def send(self, body):
+        self.sent.append(body)
+        threading.Timer(self._seconds, self._theirs.sendall, [b"ab"]).start()
+
+    def receive(self):
+        if self._fails and len(self.sent) == 2:
+            raise RuntimeError("refused")
+        return b"b" if self._ours.recv(1) == b"b" else None
+
+    def fileno(self):
+        return self._ours.fileno()
+
+    def close(self):
+        self._ours.close()
+        self._theirs.close()
+
+
+def test_connections_ask_again_as_soon_as_they_are_answered():
+    quick, slow = connections = _Slow(0.01), _Slow(0.05)
+    found = serving_worker.measure_connections(connections, [b"1", b"2", b"3"], seconds=0.5)
+    assert [quick.sent[0], slow.sent[0]] == [b"1", b"2"] and set(quick.sent) == {b"1", b"2", b"3"}
+    assert 2 <= len(slow.sent) <= 11 and len(slow.sent) < len(quick.sent) <= 51
+    assert found["requests"] == len(quick.sent) + len(slow.sent)
+    assert found["p50_ms"] >= 10 and found["p99_ms"] >= 50
+    quick.close()
+    slow.close()
+
+
+def test_a_connection_that_fails_ends_the_measurement():
+    with (contextlib.closing(_Slow(0.001, fails=True)) as connection,
+          pytest.raises(RuntimeError, match="refused")):
+        serving_worker.measure_connections([connection], [b"1"], seconds=0.1)
