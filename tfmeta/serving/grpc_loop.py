@@ -3,25 +3,31 @@
 import asyncio
 import concurrent.futures
 import functools
+import socket
 import threading
 from collections.abc import Callable
 
 import grpc
 
 from tfmeta.serving.lifecycle.bearer_token import BearerToken
+from tfmeta.serving.lifecycle.loop_handlers import LoopHandlers
 from tfmeta.serving.lifecycle.loop_token_interceptor import LoopTokenInterceptor
-from tfmeta.serving.lifecycle.malformed_request_interceptor import MalformedRequestInterceptor
+
+# A server of `grpc.aio` takes up one call after another, each after a way through another thread, so that one alone
+# keeps the loop waiting. More than four gain nothing (`python -m benchmarks.serving`).
+_LISTENERS = 4
 
 
 class GrpcLoop:
     """Has the methods of `grpc.Server` that `EmbeddedServer` needs, on top of `grpc.aio`.
 
+    Several servers of the library share the port, between which the kernel distributes connections.
+
     Args:
-      add_services: adds the servicers: `(server, loop, pool)`, called on the loop. Methods that are no coroutines run
-        in the pool.
+      add_services: adds the servicers: `(server, loop, pool)`. Methods that are no coroutines run in the pool.
       threads: of the pool.
       max_queued: calls beyond `threads` that may be open; further ones are refused with RESOURCE_EXHAUSTED.
-      options: of the gRPC server.
+      options: of the gRPC servers.
       token: what callers must send, or None.
     """
 
@@ -29,25 +35,26 @@ class GrpcLoop:
                  token: BearerToken | None):
         self._loop = _event_loop()
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        handlers, most = LoopHandlers(threads + max_queued), threads + max_queued
+        add_services(handlers, self._loop, self._pool)
 
         async def make():
-            checks = [LoopTokenInterceptor(token)] if token else []
-            server = grpc.aio.server(
-                self._pool, interceptors=[*checks, MalformedRequestInterceptor()], options=options,
-                maximum_concurrent_rpcs=threads + max_queued)
-            add_services(server, self._loop, self._pool)
-            return server
+            # Each has the limit as well, for calls whose message has not come yet.
+            return [grpc.aio.server(self._pool, handlers=(handlers,),
+                                    interceptors=[LoopTokenInterceptor(token)] if token else [],
+                                    options=[*options, ("grpc.so_reuseport", 1)], maximum_concurrent_rpcs=most)
+                    for _ in range(_LISTENERS)]
 
-        self._server = self._call(make())
+        self._servers = self._call(make())
 
     def add_insecure_port(self, address: str) -> int:
-        return self._call(self._add_port(self._server.add_insecure_port, address))
+        return self._add_port(address, lambda server, address: server.add_insecure_port(address))
 
     def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
-        return self._call(self._add_port(self._server.add_secure_port, address, credentials))
+        return self._add_port(address, lambda server, address: server.add_secure_port(address, credentials))
 
     def start(self) -> None:
-        self._call(self._server.start())
+        self._call(self._each(lambda server: server.start()))
 
     def stop(self, grace: float | None) -> threading.Event:
         """Refuses new calls; the event is set when those in flight have ended, after `grace` seconds at the latest."""
@@ -57,11 +64,24 @@ class GrpcLoop:
             self._pool.shutdown(wait=False)
             ended.set()
 
-        asyncio.run_coroutine_threadsafe(self._server.stop(grace), self._loop).add_done_callback(close)
+        asyncio.run_coroutine_threadsafe(
+            self._each(lambda server: server.stop(grace)), self._loop).add_done_callback(close)
         return ended
 
-    async def _add_port(self, add: Callable[..., int], *arguments) -> int:
-        return add(*arguments)
+    async def _each(self, step: Callable) -> None:
+        await asyncio.gather(*map(step, self._servers))
+    def _add_port(self, address: str, add: Callable[[grpc.aio.Server, str], int]) -> int:
+        host, _, port = address.rpartition(":")
+        if int(port):
+            _require_free(host.strip("[]"), int(port))
+
+        async def open_ports() -> int:
+            number = int(port)
+            for server in self._servers:
+                number = add(server, f"{host}:{number}")
+            return number
+
+        return self._call(open_ports())
 
     def _call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -73,3 +93,14 @@ def _event_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="grpc-loop", daemon=True).start()
     return loop
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raises RuntimeError if a process listens on a port, which one that shares its own would not notice."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise RuntimeError(f"Port {port} of {host} cannot be opened: {error}") from None

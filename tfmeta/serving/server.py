@@ -178,9 +178,7 @@ class EmbeddedServer:
 
     def _make_grpc(self, manager):
         options = [("grpc.max_send_message_length", self._max_message_bytes),
-                   ("grpc.max_receive_message_length", self._max_message_bytes),
-                   # Two servers on one port would share its requests.
-                   ("grpc.so_reuseport", 0)]
+                   ("grpc.max_receive_message_length", self._max_message_bytes)]
         server = (self._make_loop if self._merges else self._make_threads)(manager, options)
         address = f"{_bracketed(self._host)}:{self._port}"
         try:
@@ -202,7 +200,9 @@ class EmbeddedServer:
 
         server = grpc.server(
             concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="predict"),
-            interceptors=[TokenInterceptor(self._token)] if self._token else [], options=options,
+            interceptors=[TokenInterceptor(self._token)] if self._token else [],
+            # Two servers on one port would share its requests.
+            options=[*options, ("grpc.so_reuseport", 0)],
             # Calls beyond this are answered RESOURCE_EXHAUSTED before their message is read.
             maximum_concurrent_rpcs=self._threads + self._queue)
         _add_services(server, manager, PredictionService(manager, tensor_content=self._tensor_content,
