@@ -1,5 +1,6 @@
 """One signature of a loaded model, with the outputs wanted, ready to be called."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -40,6 +41,8 @@ class SignatureCall:
             [i for i, (alias, dims) in enumerate(zip(self.aliases, self._dims, strict=True))
              if alias.startswith(prefix) and dims is not None and len(dims) >= 2]
             for prefix in _SHARED_WIDTH) if len(group) > 1]
+        # Of shapes that came before.
+        self._known_rows = functools.lru_cache(maxsize=1024)(functools.partial(_rows, self._dims, self._same_width))
         self._examples = self.aliases.index(_EXAMPLES) if _EXAMPLES in self.aliases else None
 
     def values(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -67,25 +70,27 @@ class SignatureCall:
         That is one whose shapes contradict the signature or each other, or whose bytes are no tf.Example: it would
         fail its neighbours, and run alone it gets the graph's own error.
         """
-        rows = values[0].shape[0] if values[0].ndim else 0
-        for value, dims in zip(values, self._dims, strict=True):
-            shape = value.shape
-            if not shape or shape[0] != rows:
-                return 0
-            if dims is not None:
-                if len(shape) != len(dims):
-                    return 0
-                for size, required in zip(shape, dims, strict=True):
-                    if required >= 0 and size != required:
-                        return 0
-        for group in self._same_width:
-            width = values[group[0]].shape[1]
-            for position in group[1:]:
-                if values[position].shape[1] != width:
-                    return 0
-        if self._examples is not None and not _are_examples(values[self._examples]):
+        rows = self._known_rows(tuple([value.shape for value in values]))
+        if rows and self._examples is not None and not _are_examples(values[self._examples]):
             return 0
         return rows
+
+
+def _rows(dims_of: tuple, same_width: list[list[int]], shapes: tuple[tuple[int, ...], ...]) -> int:
+    rows = shapes[0][0] if shapes[0] else 0
+    for shape, dims in zip(shapes, dims_of, strict=True):
+        if not shape or shape[0] != rows:
+            return 0
+        if dims is not None:
+            if len(shape) != len(dims):
+                return 0
+            for size, required in zip(shape, dims, strict=True):
+                if required >= 0 and size != required:
+                    return 0
+    for group in same_width:
+        if len({shapes[position][1] for position in group}) > 1:
+            return 0
+    return rows
 
 
 def _are_examples(values: np.ndarray) -> bool:

@@ -4,9 +4,12 @@ The functions work on any message class with the fields of tensorflow.TensorProt
 `tfmeta.serving.wire` in the client.
 """
 
+import functools
 import math
 
 import numpy as np
+
+from tfmeta.serving import wire
 
 # tensorflow.DataType number -> (name, numpy dtype, field of the typed values).
 TYPES = {
@@ -22,6 +25,8 @@ _BYTES = {number: np.dtype(dtype).itemsize for number, (_, dtype, _) in TYPES.it
 _NUMBERS = {np.dtype(dtype): number for number, (_, dtype, _) in TYPES.items() if number != DT_STRING}
 # A shape alone may ask for any amount of memory; one that its values do not fill is held to this many elements.
 _MAX_FILLED = 1 << 20
+# Bytes of a shape that is remembered.
+_MAX_KNOWN = 64
 
 
 def type_name(number: int) -> str:
@@ -40,20 +45,16 @@ def decode(proto) -> np.ndarray:
     if proto.dtype not in TYPES:
         raise ValueError(f"unsupported type {proto.dtype}")
     _, dtype, field = TYPES[proto.dtype]
-    if proto.tensor_shape.unknown_rank:
-        raise ValueError("unknown rank")
-    shape = [d.size for d in proto.tensor_shape.dim]
-    if shape and min(shape) < 0:
-        raise ValueError(f"negative dimension in {shape}")
-    count = math.prod(shape)
+    encoded = proto.tensor_shape.SerializeToString()
+    shape, count = (_known_shape if len(encoded) <= _MAX_KNOWN else _read_shape)(encoded)
     content = proto.tensor_content
     if content:
         if proto.dtype == DT_STRING or len(content) != count * _BYTES[proto.dtype]:
-            raise ValueError(f"{len(content)} bytes of content do not make shape {shape}")
-        return np.frombuffer(content, dtype).reshape(shape)
+            raise ValueError(f"{len(content)} bytes of content do not make shape {list(shape)}")
+        return np.ndarray(shape, dtype, content)
     values = getattr(proto, field)
     if len(values) < count and count > _MAX_FILLED:
-        raise ValueError(f"{len(values)} values do not make shape {shape}")
+        raise ValueError(f"{len(values)} values do not make shape {list(shape)}")
     if proto.dtype == DT_STRING:
         flat = np.empty(count, np.object_)
         flat[:] = b""
@@ -70,6 +71,21 @@ def decode(proto) -> np.ndarray:
     if 0 < filled < count:
         flat[filled:] = flat[filled - 1]
     return flat.reshape(shape)
+
+
+def _read_shape(encoded: bytes) -> tuple[tuple[int, ...], int]:
+    """Returns sizes and their product of a serialized TensorShapeProto; ValueError if there is no such tensor."""
+    shape = wire.TensorShapeProto.FromString(encoded)
+    if shape.unknown_rank:
+        raise ValueError("unknown rank")
+    sizes = tuple(d.size for d in shape.dim)
+    if sizes and min(sizes) < 0:
+        raise ValueError(f"negative dimension in {list(sizes)}")
+    return sizes, math.prod(sizes)
+
+
+# A server reads the same few shapes again and again, and going over a message's fields costs more than the rest.
+_known_shape = functools.lru_cache(maxsize=1024)(_read_shape)
 
 
 def encode(array: np.ndarray, proto, *, typed: bool = False) -> None:
