@@ -100,6 +100,7 @@ def test_a_second_signal_does_not_wait(monkeypatch, capfd, tmp_path):
         time.sleep(30)
 
     monkeypatch.setattr(command, "_spare_the_collector", lambda: None)
+    monkeypatch.setattr(command, "_prefer_throughput", lambda: None)
     monkeypatch.setattr(EmbeddedServer, "start", lambda self: timer.start())
     monkeypatch.setattr(EmbeddedServer, "stop", stop)
     monkeypatch.setattr(os, "_exit", leave)

@@ -1,6 +1,7 @@
 import concurrent.futures
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tfmeta.errors import ServingError
 from tfmeta.serving import Client, EmbeddedServer, RequestError
+from tfmeta.serving.batching.batching_parameters import BatchingParameters
 
 
 def small_request(batch=1):
@@ -28,8 +30,6 @@ def client(small_server):
 def stubs(small_server, small_model_base, request):
     """Everything is answered the same way with and without request batching."""
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-    from tfmeta.serving.batching.batching_parameters import BatchingParameters
 
     with contextlib.ExitStack() as stack:
         server = small_server
@@ -241,11 +241,22 @@ def test_start_errors(tmp_path, small_model_base, small_server):
     (tmp_path / "1").mkdir()
     with pytest.raises(ServingError, match="requires a SavedModel with tag 'serve'"):
         EmbeddedServer({"m": str(tmp_path)}, grpc_port=0).start()
-    port = int(small_server.grpc_address.rsplit(":", 1)[1])
-    with pytest.raises(ServingError, match=f"Port {port}"):
-        EmbeddedServer({"m": small_model_base}, grpc_port=port).start()
     with pytest.raises(ServingError, match="0 to 65535"):
         EmbeddedServer({"m": small_model_base}, grpc_port=70000)
+
+
+@pytest.mark.parametrize("first", [None, BatchingParameters()])
+@pytest.mark.parametrize("second", [None, BatchingParameters()])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_two_servers_share_a_port(small_model_base, host, first, second):
+    with EmbeddedServer({"m": small_model_base}, grpc_port=0, host=host, batching=first, warm_up=False) as running:
+        port = int(running.grpc_address.rsplit(":", 1)[1])
+        with pytest.raises(ServingError, match=f"Port {port} of {host} cannot be opened; another process may hold"):
+            EmbeddedServer({"m": small_model_base}, grpc_port=port, host=host, batching=second, warm_up=False).start()
+    # And it is free again.
+    with (EmbeddedServer({"m": small_model_base}, grpc_port=port, host=host, batching=second, warm_up=False) as again,
+          Client(again.grpc_address) as client):
+        assert client.predict("m", {"query_item_id": [["4"]]})["scores"][0, 0] == 104
 
 
 def test_no_server_is_an_error_with_a_code():
@@ -263,6 +274,8 @@ def test_command_serves_and_stops_on_sigterm(small_model_base):
     try:
         started = json.loads(process.stdout.readline())
         assert started["models"] == {"small": 3}
+        if hasattr(os, "SCHED_BATCH"):
+            assert os.sched_getscheduler(process.pid) == os.SCHED_BATCH
         with Client(started["grpc_address"]) as client:
             assert client.predict("small", {"query_item_id": [["4"]]})["scores"][0, 0] == 104
         process.send_signal(signal.SIGTERM)

@@ -100,24 +100,34 @@ def encode(array: np.ndarray, proto, *, typed: bool = False) -> None:
       ValueError: on a type that TensorFlow does not have, or an object that is not a string.
     """
     array = np.asarray(array)
-    if array.dtype.kind in "OUST":
-        number, field = DT_STRING, "string_val"
-    elif array.dtype.newbyteorder("=") in _NUMBERS:
-        number = _NUMBERS[array.dtype.newbyteorder("=")]
-        field = TYPES[number][2]
-    else:
-        raise ValueError(f"A tensor requires numbers, booleans or strings, received dtype {array.dtype}.")
+    number = _NUMBERS.get(array.dtype)
+    if number is None:
+        if array.dtype.kind in "OUST":
+            number = DT_STRING
+        elif (number := _NUMBERS.get(array.dtype.newbyteorder("="))) is None:
+            raise ValueError(f"A tensor requires numbers, booleans or strings, received dtype {array.dtype}.")
+    field = TYPES[number][2]
     proto.dtype = number
-    dims = proto.tensor_shape.dim
-    for size in array.shape:
-        dims.add(size=size)
+    proto.tensor_shape.MergeFromString(_shape_bytes(array.shape))
     if number == DT_STRING:
         proto.string_val.extend([_to_bytes(v) for v in array.ravel().tolist()])
     elif not typed:
-        proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        if not _is_little(array.dtype):
+            array = array.astype(array.dtype.newbyteorder("<"))
+        proto.tensor_content = array.tobytes()
     else:
         flat = array.ravel()
         getattr(proto, field).extend((flat.view(np.uint16) if field == "half_val" else flat).tolist())
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_bytes(shape: tuple[int, ...]) -> bytes:
+    return wire.TensorShapeProto(dim=[{"size": size} for size in shape]).SerializeToString()
+
+
+@functools.cache
+def _is_little(dtype: np.dtype) -> bool:
+    return dtype == dtype.newbyteorder("<")
 
 
 def _to_bytes(value) -> bytes:
