@@ -15,7 +15,7 @@ from tfmeta.serving.lifecycle.loop_token_interceptor import LoopTokenInterceptor
 
 # A server of `grpc.aio` takes up one call after another, each after a way through another thread, so that one alone
 # keeps the loop waiting. For 32 connections eight are no better than four.
-_LISTENERS = 4
+_LISTENERS = 4 if hasattr(socket, "SO_REUSEPORT") else 1
 
 
 class GrpcLoop:
@@ -35,7 +35,8 @@ class GrpcLoop:
                  token: BearerToken | None):
         self._loop = _event_loop()
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="predict")
-        handlers, most = LoopHandlers(threads + max_queued), threads + max_queued
+        most = threads + max_queued
+        handlers = LoopHandlers(most)
         add_services(handlers, self._loop, self._pool)
 
         async def make():
@@ -70,6 +71,7 @@ class GrpcLoop:
 
     async def _each(self, step: Callable) -> None:
         await asyncio.gather(*map(step, self._servers))
+
     def _add_port(self, address: str, add: Callable[[grpc.aio.Server, str], int]) -> int:
         host, _, port = address.rpartition(":")
         if int(port):
