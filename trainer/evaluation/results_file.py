@@ -14,7 +14,8 @@ from trainer.evaluation.evaluation import Evaluation, committed_rows
 def write_json(path: str, *, environment: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Writes one JSON object with `environment` and `rows`, a row a line."""
     head = json.dumps(environment, ensure_ascii=False, allow_nan=False)
-    body = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    # Thousands of rows: without spaces they are a tenth shorter.
+    body = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")) for row in rows)
     filesystem.write_text(path, f'{{"environment": {head},\n"rows": [\n{body}\n]}}\n')
 
 
