@@ -97,3 +97,17 @@ def test_values_beyond_a_narrow_type_wrap():
         proto = wire.TensorProto(dtype=dtype)
         getattr(proto, field).append(value)
         assert tensor_codec.decode(proto) == expected
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 0, 2), (2, 70_000), (1,) * 25 + (3,)])
+@pytest.mark.parametrize("dtype", ["<i8", ">i8", "<f4", ">f4", "?"])
+def test_shapes_and_byte_orders_come_back(shape, dtype):
+    """Also those whose encoding is too long to be remembered (26 dimensions)."""
+    array = (np.arange(np.prod(shape, dtype=int)) % 5).reshape(shape).astype(dtype)
+    for view in (array, array.T):
+        proto = wire.TensorProto()
+        tensor_codec.encode(view, proto)
+        for _ in range(2):
+            decoded = tensor_codec.decode(proto)
+            assert decoded.dtype == np.dtype(dtype).newbyteorder("=") and decoded.shape == view.shape
+            np.testing.assert_array_equal(decoded, view)
