@@ -43,6 +43,7 @@ def describe(recommender: Recommender, *, signatures: dict, item_features: str, 
             "support_bound": support_bound,
             "label": {"name": label.name, "unit": label.unit, "minimum": label.minimum, "maximum": label.maximum,
                       "threshold": label.threshold},
+            "score_unit": recommender.learner.score_unit,
             "task_side": recommender.feature_spec.task_side,
             "feature_spec_fingerprint": recommender.feature_spec.fingerprint(),
             "model": config["model"], "learner": config["learner"], "seed": config["seed"], **run}

@@ -52,7 +52,7 @@ def build_card(export: Mapping[str, Any], *, feature_spec: FeatureSpec, evaluati
         "evaluation": {"evaluated": bool(metrics), "date": _head(evaluation, "date"),
                        "commit": _head(evaluation, "commit"), "states": table.states, "metrics": metrics,
                        "gate": judged},
-        "intended_use": _intended(side, export["label"]["unit"]),
+        "intended_use": _intended(side, export["score_unit"]),
         "not_intended": [
             "Decisions about people other than what to show or recommend to them.",
             "Comparing scores of different models or versions as if they had one scale."],
@@ -126,8 +126,8 @@ def _gate(evaluation: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _intended(side: str, unit: str) -> list[str]:
     owner, others = ("a user", "items") if side == "user" else ("an item", "users")
-    meaning = {"rating": "the rating to expect", "click": "the probability of a click",
-               "weight": "how strong the interest will be"}[unit]
+    meaning = {"rating": "the rating to expect", "probability": "the probability of a click",
+               "preference": "a preference without unit, which orders"}[unit]
     return [f"Ranking {others} for {owner} that training need not have seen, from the interactions in the request: a "
             f"score is {meaning}.",
             f"Adapting inside one request; nothing about {owner} is stored by the server."]
@@ -142,7 +142,7 @@ def _limits(export: Mapping[str, Any], data: dict[str, Any], metrics: list[dict[
         lines.append("Items that the exported catalogue does not hold are scored as items without content.")
     if label["unit"] == "rating":
         lines.append(f"Scores are not clipped to {label['minimum']:g} to {label['maximum']:g}.")
-    if label["unit"] == "click":
+    if export["score_unit"] == "probability":
         lines.append("Whether probabilities are calibrated was not measured.")
     if data["synthetic"]:
         lines.append("Trained and evaluated on synthetic data: the figures say nothing about real users.")

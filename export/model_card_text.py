@@ -41,8 +41,8 @@ def _data_lines(data: Mapping[str, Any]) -> list[str]:
     label = data["label"]
     unit = {"rating": f"ratings from {label['minimum']:g} to {label['maximum']:g}, relevant from "
                       f"{label['threshold']:g}",
-            "click": "clicks; scores are probabilities",
-            "weight": "non-negative weights; scores are unbounded preferences"}[label["unit"]]
+            "click": "clicks",
+            "weight": "non-negative weights"}[label["unit"]]
     name = "not recorded" if data["dataset"] is None else f"`{data['dataset']}`"
     lines = [f"- Data set: {name}{' (synthetic)' if data['synthetic'] else ''}", f"- Label `{label['name']}`: {unit}"]
     counts = {key: data[f"training_{key}"] for key in ("interactions", "users", "items")}

@@ -19,7 +19,7 @@ class Validation:
 
     Every metric is averaged over the tasks of a state where it is defined, then over the states with equal
     weight. Names: `val_auc` (adapted), `val_base_auc` (unadapted), `val_user_cold_auc` (one state, adapted), and
-    so on; `mae` for ratings, `logloss` for clicks. A validation without tasks is false and has no metrics.
+    so on; `mae` for ratings, `logloss` for probabilities. A validation without tasks is false and has no metrics.
 
     Args:
       tasks: the prepared validation tasks.
@@ -35,6 +35,7 @@ class Validation:
     def __init__(self, tasks: TaskSet, *, recommender: Recommender, tables: FeatureTables, config: ValidationConfig,
                  seed: int):
         self._config = config
+        self._unit = recommender.learner.score_unit
         self._scorer = RecommenderScorer(recommender, tables=tables, batch_size=config.batch_size)
         self._label = recommender.feature_spec.label
         for state in config.states or ():
@@ -56,7 +57,7 @@ class Validation:
     @property
     def metrics(self) -> list[str]:
         """Names of all metrics of one validation."""
-        names = {"rating": ("auc", "mae"), "click": ("auc", "logloss"), "weight": ("auc",)}[self._label.unit]
+        names = {"rating": ("auc", "mae"), "probability": ("auc", "logloss"), "preference": ("auc",)}[self._unit]
         prefixes = ["val", "val_base", *(f"val_{state}" for state in self._tasks)]
         return [f"{p}_{n}" for p in prefixes for n in names]
 
@@ -83,9 +84,9 @@ class Validation:
     def _measure(self, scores: np.ndarray, tasks: TaskSet) -> dict[str, float]:
         label, query = self._label, (tasks.query_label, tasks.query_length)
         values = {"auc": ranking.auc(scores, *query, threshold=label.threshold)}
-        if label.unit == "rating":
+        if self._unit == "rating":
             values["mae"] = rating.mae(scores, *query, minimum=label.minimum, maximum=label.maximum)
-        elif label.unit == "click":
+        elif self._unit == "probability":
             values["logloss"] = rating.logloss(scores, *query, threshold=label.threshold)
         return {name: _mean(value) for name, value in values.items()}
 

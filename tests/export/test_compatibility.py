@@ -92,6 +92,15 @@ def test_a_fixed_width_may_not_change():
         "output 'user_state' of 'adapt' was float32 [any, 16] and is float32 [any, 8]"]
 
 
+def test_scores_that_become_something_else():
+    clicks = {**EXPORT, "label": {"unit": "click", "minimum": 0, "maximum": 1}}
+    ranked = {**clicks, "score_unit": "preference"}
+    # The first export is from before the field.
+    assert breaking_changes(model(clicks), model(ranked)) == ["a score was a probability and is a preference"]
+    assert breaking_changes(model(clicks), model({**clicks, "score_unit": "probability"})) == []
+    assert breaking_changes(model(ranked), model(ranked)) == []
+
+
 def test_an_input_that_loses_its_default():
     old = model(score=changed(SCORE, user_age=Tensor("float32", (None,), optional=True)))
     assert breaking_changes(old, model()) == ["input 'user_age' of 'score' has lost its default value"]

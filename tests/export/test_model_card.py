@@ -14,6 +14,7 @@ EXPORT = {
     "fingerprint": "ab" * 32, "versions": {"tfmeta": "0.1.0"}, "default_signature": "score",
     "item_features": "catalogue", "catalogue": {"items": 12, "sha256": "x"}, "support_bound": 100, "task_side": "user",
     "model": {"name": "two_tower"}, "learner": {"name": "ridge", "scope": "user_vector"}, "label": {"unit": "rating"},
+    "score_unit": "rating",
     "training_config": {"sampler": {"query_size": 10, "max_interactions": 60, "support_size": None}},
     "signatures": {key: {"inputs": {"query_id": {"dtype": "string", "shape": [None, None]}},
                          "outputs": {"scores": {"dtype": "float32", "shape": [None, None]}}}

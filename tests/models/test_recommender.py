@@ -162,6 +162,26 @@ def test_implicit_units(unit, low, high):
     assert np.isfinite(built.batch_loss(batch)).all()
 
 
+@pytest.mark.parametrize("learner,score_unit", [
+    ({"name": "ridge"}, "probability"), ({"name": "ridge", "outer_loss": "binary_cross_entropy"}, "probability"),
+    ({"name": "maml", "outer_loss": "pairwise"}, "preference"),
+    ({"name": "ridge", "outer_loss": "squared_error"}, "preference")])
+def test_scores_of_clicks_are_probabilities_only_where_the_loss_makes_them(learner, score_unit):
+    built = build_recommender(make_spec("click"), learner=learner)
+    assert built.learner.score_unit == score_unit
+    output = tf.constant([[40.0, 41.0, -3.0]])
+    found = built.to_score(output).numpy()
+    # Outputs whose level no loss holds are not pressed into [0, 1], where many would be one number.
+    np.testing.assert_array_equal(found, output if score_unit == "preference" else tf.sigmoid(output))
+
+
+@pytest.mark.parametrize("unit,score_unit", [("rating", "rating"), ("weight", "preference")])
+def test_score_units_of_other_labels(unit, score_unit):
+    for loss in ("pairwise", None):
+        assert build_recommender(make_spec(unit), learner={"name": "ridge", "outer_loss": loss}).learner.score_unit \
+            == score_unit
+
+
 def test_mixed_precision_stays_close():
     previous = keras.config.dtype_policy()
     plain = build_recommender(make_spec(), seed=1)

@@ -197,6 +197,16 @@ def test_clicks_in_mixed_precision(tmp_path):
     assert keras.config.dtype_policy().name == "float32"  # the process keeps its own
 
 
+def test_clicks_that_are_only_ordered(tmp_path):
+    data = write_tiny(tmp_path / "data", unit="click")
+    result = run_small(data, tmp_path / "run", learner={"name": "ridge", "outer_loss": "pairwise"}, epochs=3,
+                       sampler={**SMALL["sampler"], "negatives": 4})
+    # Such a loss makes no probabilities, so there is no log loss of them.
+    assert "val_auc" in result.history[0] and "val_logloss" not in result.history[0]
+    losses = [record["train_loss"] for record in result.history]
+    assert losses[-1] < losses[0] < 1.05 * np.log(2)
+
+
 def test_one_step_is_plain_gradient_descent_on_the_mean_task_loss(tiny_data):
     step, recommender, tables, sampler = make_step(tiny_data)
     batch = sampler.batch(epoch=0, batch=0)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfmeta.errors import ConfigError
 from tfmeta.learners.descent import Descent
 from tfmeta.learners.linear_system import LinearSystem
-from tfmeta.learners.losses import loss_for
+from tfmeta.learners.losses import BY_UNIT, loss_for
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
 from tfmeta.models.meta_model import MetaModel
@@ -70,6 +70,19 @@ class Learner(keras.layers.Layer):
         The output before any transformation of the learner's own is `vector . v + b + offset`; only where `has_index`.
         """
         return self.model.index_user(fast, user)
+
+    @property
+    def score_unit(self) -> str:
+        """What a score is: a `rating`, the `probability` of a click, or a `preference`, which is unbounded and orders.
+
+        A loss that compares items (`pairwise`) leaves the level of the outputs open, so that what a sigmoid makes of
+        them is no probability, and may round to 1 for every item.
+        """
+        unit = self.model.feature_spec.label.unit
+        if unit == "rating":
+            return "rating"
+        calibrated = (self._outer_loss_name or BY_UNIT[unit][1]) == "binary_cross_entropy"
+        return "probability" if unit == "click" and calibrated else "preference"
 
     def outer_loss(self, prediction: Prediction, *, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each task `[B]` on its query set, `target [B, Q]` in target units."""

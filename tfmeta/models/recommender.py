@@ -168,11 +168,11 @@ class Recommender(keras.Model):
         return (label - info.mean) / info.std if info.unit == "rating" else label
 
     def to_score(self, output: tf.Tensor) -> tf.Tensor:
-        """Target units -> scores: ratings on their scale, click probabilities, unbounded preferences for weights."""
+        """Target units -> scores: what `Learner.score_unit` says, ratings on their own scale."""
         info = self.feature_spec.label
         if info.unit == "rating":
             return output * info.std + info.mean
-        return tf.sigmoid(output) if info.unit == "click" else output
+        return tf.sigmoid(output) if self.learner.score_unit == "probability" else output
 
     def get_config(self) -> dict:
         """Returns what `build_recommender` needs, JSON-able."""

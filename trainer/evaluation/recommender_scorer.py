@@ -26,8 +26,8 @@ class RecommenderScorer:
       batch_size: tasks adapted at once.
 
     Attributes:
-      probability: whether scores are probabilities of relevance (clicks).
-      label_unit: whether scores are predictions in the label's own unit (ratings and clicks).
+      probability: whether scores are probabilities of relevance (clicks, with a calibrated outer loss).
+      label_unit: whether scores are predictions in the label's own unit (ratings and probabilities).
     """
 
     role = "learner"
@@ -38,8 +38,8 @@ class RecommenderScorer:
                  selected: bool = False, batch_size: int = 256):
         self.name, self.selected, self.batch_size = name, selected, batch_size
         self.recommender, self.tables = recommender, tables
-        unit = recommender.feature_spec.label.unit
-        self.probability, self.label_unit = unit == "click", unit != "weight"
+        unit = recommender.learner.score_unit
+        self.probability, self.label_unit = unit == "probability", unit != "preference"
         rows, labels = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
         vector = tf.TensorSpec([None], tf.int32)
         self._encode = tf.function(self._encode_items, input_signature=[vector], autograph=False)

@@ -92,6 +92,7 @@ def test_models_and_descriptions(ask):
     clicks, films, bare = (ask("describe", {"model": name})[1] for name in ("clicks", "films", "bare"))
     assert (clicks["label"]["unit"], clicks["lists"], clicks["explains"]) == ("click", False, False)
     assert (clicks["names"], bare["names"]) == ("titles", "none")
+    assert [about["percent"] for about in (movies, clicks, films)] == [False, True, False]
     assert not films["by_id"] and [f["name"] for f in films["item_features"]] == ["price", "genres"]
 
 

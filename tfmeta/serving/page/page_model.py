@@ -61,6 +61,8 @@ class PageModel:
         has = servable.signature_defs.keys()
         return {**about,
                 "label": {"name": label.name, "unit": label.unit, "minimum": label.minimum, "maximum": label.maximum},
+                # Exports from before the field: every score of clicks was a probability.
+                "percent": export.get("score_unit", label.unit) in ("probability", "click"),
                 "task_side": spec.task_side, "by_id": self.description.by_id,
                 "support_bound": self.description.support_bound,
                 "user_features": [_feature(f) for f in spec.user_features],
