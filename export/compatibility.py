@@ -57,7 +57,7 @@ def _described_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         lines.append(f"the label's unit was '{before.get('unit')}' and is '{after.get('unit')}'")
     elif any(before.get(k) != after.get(k) for k in ("minimum", "maximum")):
         lines.append(f"the label's range was {_range(before)} and is {_range(after)}")
-    elif _score_unit(old) != _score_unit(new):
+    if before.get("unit") == after.get("unit") and _score_unit(old) != _score_unit(new):
         lines.append(f"a score was a {_score_unit(old)} and is a {_score_unit(new)}")
     if old.get("default_signature") != new.get("default_signature"):
         lines.append(f"'{DEFAULT}' was '{old.get('default_signature')}' and is '{new.get('default_signature')}'")

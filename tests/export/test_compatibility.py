@@ -99,6 +99,8 @@ def test_scores_that_become_something_else():
     assert breaking_changes(model(clicks), model(ranked)) == ["a score was a probability and is a preference"]
     assert breaking_changes(model(clicks), model({**clicks, "score_unit": "probability"})) == []
     assert breaking_changes(model(ranked), model(ranked)) == []
+    # Of one that is measured otherwise too, both are said.
+    assert len(breaking_changes(model(clicks), model({**ranked, "label": {**ranked["label"], "maximum": 2}}))) == 2
 
 
 def test_an_input_that_loses_its_default():
