@@ -1,11 +1,13 @@
 """How item inputs of a request become item representations."""
 
+import abc
+
 import tensorflow as tf
 
 from tfmeta.data.feature import Feature
 
 
-class ItemSource(tf.Module):
+class ItemSource(tf.Module, abc.ABC):
     """Interface of the two modes of `--item-features`.
 
     Attributes:
@@ -16,6 +18,7 @@ class ItemSource(tf.Module):
     mode: str
     features: tuple[Feature, ...]
 
+    @abc.abstractmethod
     def encode(self, raw: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Encodes items of a request; no value can make it fail.
 
@@ -25,4 +28,3 @@ class ItemSource(tf.Module):
         Returns:
           `[B, N, Di]` float32, and bool `[B, N]` where a non-finite feature was replaced (None if it cannot be).
         """
-        raise NotImplementedError

@@ -21,11 +21,17 @@ class LinearModel(MetaModel):
     def encode_user(self, features, *, tasks):
         return tf.zeros([tasks, 1], tf.float64)
 
+    def encode_item(self, features):
+        return features["x"]
+
     def initial_fast(self, user):
         return {"w": tf.tile(tf.convert_to_tensor(self.weight)[None], [tf.shape(user)[0], 1])}
 
     def apply(self, fast, user, item, *, record=None):
         return tf.linalg.matvec(item, fast["w"])
+
+    def get_config(self):
+        return {}
 
 
 def problem(seed=0):

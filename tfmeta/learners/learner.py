@@ -1,5 +1,6 @@
 """The interface of every learner."""
 
+import abc
 from typing import ClassVar
 
 import keras
@@ -14,7 +15,7 @@ from tfmeta.models.fast_weights import Fast
 from tfmeta.models.meta_model import MetaModel
 
 
-class Learner(keras.layers.Layer):
+class Learner(keras.layers.Layer, abc.ABC):
     """Adapts a model to tasks; owns the model and its own slow parameters (rates, regularisation, memory).
 
     All methods are pure functions of tensors: nothing is assigned, and nothing is random. The same `adapt` runs in
@@ -51,9 +52,9 @@ class Learner(keras.layers.Layer):
         """Returns the unadapted fast weights of B encoded users `[B, Du]`: name -> value, `[B, ...]` or compact."""
         return self.model.initial_fast(user)
 
+    @abc.abstractmethod
     def adapt(self, fast: Fast, support: Support) -> Fast:
         """Returns the fast weights after the support set has been seen."""
-        raise NotImplementedError
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         """Scores candidates under fast weights, in target units."""

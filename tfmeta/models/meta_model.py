@@ -1,5 +1,6 @@
 """What every meta-learnable model offers to a learner."""
 
+import abc
 from typing import ClassVar
 
 import keras
@@ -12,7 +13,7 @@ from tfmeta.models.fast_weights import Fast
 from tfmeta.models.layers.dense_record import DenseRecord
 
 
-class MetaModel(keras.Model):
+class MetaModel(keras.Model, abc.ABC):
     """A Keras model split into slow encoders and a part that runs on fast weights.
 
     Outputs are in target units: standardised labels for ratings, logits for clicks and weights. A subclass sets
@@ -38,6 +39,7 @@ class MetaModel(keras.Model):
         require(isinstance(seed, int), "seed", "an integer", seed)
         self.feature_spec, self.scope, self.seed = feature_spec, scope, seed
 
+    @abc.abstractmethod
     def encode_user(self, features: dict[str, tf.Tensor], *, tasks: tf.Tensor) -> tf.Tensor:
         """Encodes transformed user features by slow weights alone: `[B, Du]` float32.
 
@@ -45,19 +47,18 @@ class MetaModel(keras.Model):
           features: name -> `[B, ...]`; may be empty.
           tasks: scalar int32, B.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def encode_item(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         """Encodes transformed item features (the item id among them) by slow weights: `[..., Di]` float32."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def initial_fast(self, user: tf.Tensor) -> Fast:
         """Returns the unadapted fast weights of B users: name -> `[B, ...]` float32, or a compact form of it.
 
         Args:
           user: `[B, Du]`, from `encode_user`.
         """
-        raise NotImplementedError
 
     @property
     def static_shapes(self) -> bool:
@@ -72,6 +73,7 @@ class MetaModel(keras.Model):
         """
         return False
 
+    @abc.abstractmethod
     def apply(self, fast: Fast, user: tf.Tensor, item: tf.Tensor, *,
               record: DenseRecord | None = None) -> tf.Tensor:
         """Scores items under fast weights.
@@ -85,7 +87,6 @@ class MetaModel(keras.Model):
         Returns:
           `[B, N]` float32 in target units.
         """
-        raise NotImplementedError
 
     @classmethod
     def has_linear_head(cls, scope: str, options: dict) -> bool:
@@ -107,13 +108,11 @@ class MetaModel(keras.Model):
         Raises:
           ConfigError: if the model has no linear head in its scope.
         """
-        raise ConfigError(f"A closed-form learner requires a model that is linear in what adapts, such as two_tower "
-                          f"with scope user_vector and similarity dot, received '{self.name}' with scope "
-                          f"'{self.scope}'.")
+        raise self._no_linear_head()
 
     def linear_prior(self, user: tf.Tensor) -> tf.Tensor:
         """Returns the unadapted weights `[B, P]` float32 of `linear`'s head."""
-        raise NotImplementedError
+        raise self._no_linear_head()
 
     def linear_output(self, weights: tf.Tensor, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
         """Returns `linear`'s output `[B, N]` under weights `[B, P]`; a model may know a way without the features."""
@@ -122,7 +121,7 @@ class MetaModel(keras.Model):
 
     def linear_fast(self, weights: tf.Tensor) -> Fast:
         """Returns the fast weights that say the same as weights `[B, P]` of `linear`'s head; where `has_index`."""
-        raise NotImplementedError
+        raise self._no_linear_head()
 
     @property
     def has_index(self) -> bool:
@@ -138,18 +137,18 @@ class MetaModel(keras.Model):
 
         No fast weight is in it. Only models with `has_index` have it.
         """
-        raise NotImplementedError
+        raise self._no_index()
 
     def index_user(self, fast: Fast, user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns what an index is asked for under fast weights: a vector `[B, W]`, and the offset `[B]` of all items.
 
         Only models with `has_index` have it.
         """
-        raise NotImplementedError
+        raise self._no_index()
 
     def index_constant(self) -> tf.Tensor:
         """Returns the scalar that is part of every user's offset; where `has_index`."""
-        raise NotImplementedError
+        raise self._no_index()
 
     def call(self, inputs: tuple[dict, dict]) -> tf.Tensor:
         """Scores unadapted: (user features `[B, ...]`, item features `[B, N, ...]`) -> `[B, N]`."""
@@ -158,6 +157,16 @@ class MetaModel(keras.Model):
         user = self.encode_user(user_features, tasks=tasks)
         return self.apply(self.initial_fast(user), user, self.encode_item(item_features))
 
+    @abc.abstractmethod
     def get_config(self) -> dict:
         """Returns the constructor's own hyper-parameters; the feature spec, scope and seed are the recommender's."""
-        raise NotImplementedError
+
+    def _no_linear_head(self) -> ConfigError:
+        return ConfigError(f"A closed-form learner requires a model that is linear in what adapts, such as two_tower "
+                           f"with scope user_vector and similarity dot, received '{self.name}' with scope "
+                           f"'{self.scope}'.")
+
+    def _no_index(self) -> ConfigError:
+        return ConfigError(f"An index over items requires a model whose outputs are products of a user's and an item's "
+                           f"vector, such as two_tower with similarity dot, received '{self.name}' with scope "
+                           f"'{self.scope}'.")

@@ -1,5 +1,6 @@
 """The calls that every client has."""
 
+import abc
 import random
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from tfmeta.serving.client.telemetry import Telemetry
 from tfmeta.serving.client.user_state import UserState
 
 
-class BaseClient:
+class BaseClient(abc.ABC):
     """What `Client`, `RestClient` and `AsyncClient` share; with the last one, every call is awaited.
 
     Arguments that several calls have:
@@ -60,8 +61,9 @@ class BaseClient:
         self._operations = Operations(self.options, clock=lambda: self._clock())
         self._telemetry = Telemetry(self.options.telemetry, address=address, system=self._system)
 
+    @abc.abstractmethod
     def _run(self, operation: Operation, timeout: float | None) -> Any:
-        raise NotImplementedError
+        """Performs an operation to its end: sends what it asks for, and returns its result."""
 
     def _target(self, model: str | None, version: int | None, label: str | None) -> Target:
         name = model or self.model

@@ -1,5 +1,6 @@
 """Drives operations in the calling thread."""
 
+import abc
 import concurrent.futures
 import contextvars
 import threading
@@ -38,9 +39,10 @@ class BlockingClient(BaseClient):
     def __exit__(self, *_):
         self.close()
 
+    @abc.abstractmethod
     def _send(self, call: PredictCall | StatusCall, timeout: float, headers: list[tuple[str, str]]
               ) -> PredictReply | StatusReply:
-        raise NotImplementedError
+        """Performs one call within a timeout in seconds; what fails raises a `RequestError`."""
 
     def _run(self, operation: Operation, timeout: float | None) -> Any:
         deadline = Deadline(self.options.timeout if timeout is None else timeout, clock=self._clock)
