@@ -154,7 +154,7 @@ def test_thirty_seconds(tmp_path, repository, write_version, batching):
     report = swap_under_load(tmp_path, repository, write_version, seconds=30, every=2.0, pause=0.2,
                              options=batching_options(repository, batching))
     assert report["swaps"] >= 10 and report["requests"] > 1000
-    check_usage(report["used"], megabytes=16)
+    check_usage(report["used"], megabytes=8)
 
 
 @pytest.mark.slow
@@ -166,4 +166,4 @@ def test_ten_minutes(tmp_path, repository, write_version, batching):
     report = swap_under_load(tmp_path, repository, write_version, seconds=seconds, every=20.0, pause=0.0,
                              options=batching_options(repository, batching))
     assert report["swaps"] >= seconds // 20
-    check_usage(report["used"], megabytes=16, threads=8)
+    check_usage(report["used"], megabytes=8, threads=8)
