@@ -1,9 +1,11 @@
 """One step of the outer loop, as a graph."""
 
+import numpy as np
 import tensorflow as tf
 
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.task_batch import IndexedTaskBatch, TaskBatch
+from tfmeta.learners.task_tensors import Catalogue
 from tfmeta.models.recommender import Recommender
 from trainer.distinct_slices import clip_by_norm, distinct
 from trainer.item_id_dropout import dropout_rates, item_id_dropout, task_keys
@@ -17,6 +19,10 @@ class OuterStep:
     tables stay sparse where the optimizer takes them so: then no work grows with the tables. A step whose loss
     or gradient norm is not finite changes nothing, and neither does any step after it: `failed_step` holds its
     number, so that the caller may look at it seldom without the weights being lost.
+
+    Where the learner's loss is over the catalogue, all items of the vocabulary are encoded in every step, and an item's
+    id is hidden in all tasks of the step or in none, so that an item has one representation. Items that no training
+    interaction has are left out: they could only be taught to score low.
 
     Args:
       recommender: whose trainable variables are updated.
@@ -47,6 +53,11 @@ class OuterStep:
         self._total_steps = total_steps
         self._by_rows = updates_by_rows(optimizer)
         self._id_name = recommender.feature_spec.item_id.name
+        self._catalogue = self._known_items() if recommender.learner.over_catalogue else None
+        if self._catalogue is not None:
+            # Row of an item -> its place in the catalogue, -1 for none; the last row is padding's.
+            self._places = np.full(tables.num_items + 1, -1, np.int32)
+            self._places[self._catalogue] = np.arange(len(self._catalogue))
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="loss_sum")
         self.tasks = tf.Variable(0, dtype=tf.int64, trainable=False, name="tasks")
@@ -116,13 +127,16 @@ class OuterStep:
         encoded = encoded if index is None else tf.gather(encoded, index)
         support, query = tf.split(encoded, [tf.size(keys[0]), tf.size(keys[1])])
         width = encoded.shape[-1]
+        catalogue = {} if self._catalogue is None else {"catalogue": Catalogue(
+            item=recommender.model.index_items(self._encode_catalogue(step, tables)),
+            seen=tf.gather(self._places, tf.where(batch.support_row < 0, tables.num_items, batch.support_row)))}
         return self._query_loss(
             recommender.encode_user(tables.user(batch.user_row), tasks=tasks),
             support_item=tf.reshape(support, tf.concat([tf.shape(keys[0]), [width]], axis=0)),
             support_label=batch.support_label, support_length=batch.support_length,
             query_item=tf.reshape(query, tf.concat([tf.shape(keys[1]), [width]], axis=0)),
             query_label=batch.query_label, query_length=batch.query_length,
-            progress=tf.minimum(tf.cast(step, tf.float32) / self._total_steps, 1.0))
+            progress=tf.minimum(tf.cast(step, tf.float32) / self._total_steps, 1.0), **catalogue)
 
     def gather(self, batch: IndexedTaskBatch, step: tf.Tensor) -> TaskBatch:
         """Returns the batch's features, ids hidden as in outer step `step`."""
@@ -140,9 +154,28 @@ class OuterStep:
         sides = (batch.support_row, batch.query_row)
         if not (self._dropout or self._dropout_spread):
             return [tf.zeros_like(rows, tf.bool) for rows in sides]
-        key = task_keys(tasks, seed=self._seed, step=step) if key is None else key
+        if self._catalogue is not None:
+            key = tf.repeat(task_keys(1, seed=self._seed, step=step), tasks)
+        elif key is None:
+            key = task_keys(tasks, seed=self._seed, step=step)
         rate = dropout_rates(key, rate=self._dropout, spread=self._dropout_spread)
         return [item_id_dropout(rows, tf.ones_like(rows), rate=rate, key=key) == 0 for rows in sides]
+
+    def _known_items(self) -> np.ndarray:
+        """Returns the rows of the items of the vocabulary, int32."""
+        feature = self._recommender.feature_spec.item_id
+        ids = self._tables.items[feature.name][:self._tables.num_items].numpy()
+        return np.flatnonzero(ids > feature.hash_buckets).astype(np.int32)
+
+    def _encode_catalogue(self, step: tf.Tensor, tables: FeatureTables) -> tf.Tensor:
+        """Returns all items of the vocabulary as in outer step `step`: `[I, Di]`."""
+        features = tables.item(tf.constant(self._catalogue))
+        if self._dropout or self._dropout_spread:
+            key = task_keys(1, seed=self._seed, step=step)
+            rate = dropout_rates(key, rate=self._dropout, spread=self._dropout_spread)
+            features[self._id_name] = item_id_dropout(self._catalogue[None, :], features[self._id_name][None, :],
+                                                      rate=rate, key=key)[0]
+        return self._recommender.encode_item(features)
 
     def _differentiate(self, batch: IndexedTaskBatch, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list]:
         """Returns the task losses `[B]`, what is minimised and its gradients by the trainable variables."""

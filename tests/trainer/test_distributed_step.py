@@ -138,6 +138,8 @@ def test_every_optimizer_and_xla():
              for options in ({"name": "sgd"}, {"name": "sgd", "momentum": 0.9, "clip_norm": None},
                              {"name": "adam"}, {"name": "nadam"}, {"name": "rmsprop"}, {"name": "adagrad"})]
     cases.append(("xla", case | {"optimizer": ADAM, "support_width": 6}))
+    cases.append(("softmax", {"model": {"name": "two_tower"}, "unit": "click", "optimizer": ADAM, "support_width": None,
+                              "learner": {"name": "ridge", "outer_loss": "softmax"}}))
     cases.append(("regularised", case | {"optimizer": ADAM, "regularisation": 0.1}))
     for name, (loss, weight, error) in differences(cases).items():
         assert error is None, (name, error)

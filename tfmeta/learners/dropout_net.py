@@ -87,7 +87,7 @@ class DropoutNet(Learner):
             draw = tf.random.stateless_uniform(tf.shape(length), seed, alg="philox")
             preference = tf.where((draw < rate)[:, None], tf.zeros_like(preference), preference)
         weights = self.model.linear_prior(support.user) + self._transform(preference, support.user)
-        return self.outer_loss(self.predict({"weights": weights}, query), target=target, length=length)
+        return self.query_loss({"weights": weights}, query, target=target, length=length)
 
     def _preference(self, fast: Fast, support: Support) -> tf.Tensor:
         """Returns the weighted mean of the support's item vectors, `[B, P]`; 0 for an empty support."""

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmeta.learners.learner import Learner
-from tfmeta.learners.task_tensors import Query, Support
+from tfmeta.learners.task_tensors import Support
 from tfmeta.models.fast_weights import Fast
 
 
@@ -35,13 +35,13 @@ class Joint(Learner):
         return fast
 
     def task_loss(self, support, query, *, target, length, progress):
-        rows = Query(user=query.user, item=tf.concat([support.item, query.item], axis=1))
-        output = self.predict(self.init(support.user), rows).output
+        item = tf.concat([support.item, query.item], axis=1)
         joined = tf.concat([support.target, target], axis=1)
         # A loss reads the first `length` rows: real rows come first, in their order.
         widths = tf.shape(support.target)[1], tf.shape(target)[1]
         real = tf.concat([tf.sequence_mask(n, w) for n, w in zip((support.length, length), widths, strict=True)],
                          axis=1)
         order = tf.argsort(tf.cast(~real, tf.int32), axis=1, stable=True)
-        output, joined = (tf.gather(x, order, axis=1, batch_dims=1) for x in (output, joined))
-        return self._outer_loss(output, joined, support.length + length)
+        item, joined = (tf.gather(x, order, axis=1, batch_dims=1) for x in (item, joined))
+        return self.query_loss(self.init(support.user), query._replace(item=item), target=joined,
+                               length=support.length + length)

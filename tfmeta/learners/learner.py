@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfmeta.errors import ConfigError
 from tfmeta.learners.descent import Descent
 from tfmeta.learners.linear_system import LinearSystem
-from tfmeta.learners.losses import BY_UNIT, loss_for
+from tfmeta.learners.losses import BY_UNIT, SOFTMAX, loss_for, softmax
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
 from tfmeta.models.meta_model import MetaModel
@@ -27,10 +27,12 @@ class Learner(keras.layers.Layer, abc.ABC):
     Attributes:
       SCOPES: scopes it accepts, the default one first; empty for all of the model's.
       has_median: whether predictions have a median of their own.
+      over_catalogue: whether the outer loss compares with all items, so that `Query.catalogue` is needed.
 
     Args:
       model: the model whose fast weights adapt.
-      outer_loss: name of the loss on the query set; None takes the default of the label's unit.
+      outer_loss: name of the loss on the query set; None takes the default of the label's unit. `softmax`, for implicit
+        feedback, is a softmax over all items, for learners with `has_index`.
 
     Raises:
       ConfigError: if the loss is unknown or does not fit the unit, or the model's scope is none of `SCOPES`.
@@ -47,6 +49,10 @@ class Learner(keras.layers.Layer, abc.ABC):
         self.model = model
         self._outer_loss_name = outer_loss
         self._outer_loss = loss_for(model.feature_spec.label, part="outer", name=outer_loss)
+        self.over_catalogue = outer_loss == SOFTMAX
+        # Outputs that an inner loss holds near 0 and 1 are no logits: their scale is learned, by its logarithm.
+        self._log_logit_scale = (self.add_weight(name="log_logit_scale", shape=(), initializer="zeros")
+                                 if self.over_catalogue else None)
 
     def init(self, user: tf.Tensor) -> Fast:
         """Returns the unadapted fast weights of B encoded users `[B, Du]`: name -> value, `[B, ...]` or compact."""
@@ -89,6 +95,30 @@ class Learner(keras.layers.Layer, abc.ABC):
         """Returns the loss of each task `[B]` on its query set, `target [B, Q]` in target units."""
         return self._outer_loss(prediction.output, target, length)
 
+    def query_loss(self, fast: Fast, query: Query, *, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each task `[B]` on its query set under given fast weights.
+
+        That is `outer_loss` of `predict`, or where `over_catalogue` the softmax of exp(s) times the index's products,
+        s learned, over all items that the support does not hold.
+
+        Raises:
+          ValueError: without `query.catalogue` where `over_catalogue`.
+        """
+        if not self.over_catalogue:
+            return self.outer_loss(self.predict(fast, query), target=target, length=length)
+        if query.catalogue is None:
+            raise ValueError("The loss 'softmax' requires all items, received a query without a catalogue.")
+        # The offset is every item's and cancels out.
+        vector, _ = self.index_user(fast, query.user)
+        scale = tf.exp(tf.convert_to_tensor(self._log_logit_scale))
+        vector *= scale
+        item = self.model.index_items(query.item)
+        output = tf.linalg.matvec(item[..., :-1], vector) + scale * item[..., -1]
+        every, seen = query.catalogue
+        logits = tf.linalg.matmul(vector, every[:, :-1], transpose_b=True) + scale * every[:, -1]
+        logits = tf.where(_marked(seen, like=logits), logits.dtype.min, logits)
+        return softmax(output, tf.reduce_logsumexp(logits, axis=1), target, length)
+
     def task_loss(self, support: Support, query: Query, *, target: tf.Tensor, length: tf.Tensor,
                   progress: tf.Tensor) -> tf.Tensor:
         """Returns what the outer loop minimises, one number per task `[B]`.
@@ -103,8 +133,7 @@ class Learner(keras.layers.Layer, abc.ABC):
           length: `[B]` int32, real rows of the query.
           progress: scalar float32, share of the planned outer steps that are done, 0 to 1, for annealing.
         """
-        prediction = self.predict(self.adapt(self.init(support.user), support), query)
-        return self.outer_loss(prediction, target=target, length=length)
+        return self.query_loss(self.adapt(self.init(support.user), support), query, target=target, length=length)
 
     def descent(self, fast: Fast) -> Descent | None:
         """Returns the steps that `adapt` takes from given fast weights, where it takes gradient steps and nothing else.
@@ -131,3 +160,11 @@ class Learner(keras.layers.Layer, abc.ABC):
     def get_config(self) -> dict:
         """Returns the constructor's own hyper-parameters, JSON-able; the model is the recommender's."""
         return {"outer_loss": self._outer_loss_name}
+
+
+def _marked(places: tf.Tensor, *, like: tf.Tensor) -> tf.Tensor:
+    """Returns whether a place is in its task's list `[B, S]`, bool in the shape `[B, I]` of `like`."""
+    task = tf.broadcast_to(tf.range(tf.shape(places)[0])[:, None], tf.shape(places))
+    counts = tf.scatter_nd(tf.stack([task, tf.maximum(places, 0)], axis=-1), tf.cast(places >= 0, tf.int32),
+                           tf.shape(like))
+    return counts > 0

@@ -47,6 +47,25 @@ def pairwise(output: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tens
     return tf.math.divide_no_nan(tf.reduce_sum(loss * pair, axis=[1, 2]), tf.reduce_sum(pair, axis=[1, 2]))
 
 
+def softmax(output: tf.Tensor, log_normaliser: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Mean over a task's positives, weighted by their targets, of -log p_i with p_i = exp(output_i - log_normaliser).
+
+    With the logarithm of the sum of exp(output) over all items as normaliser this is the multinomial log likelihood
+    of Liang, Krishnan, Hoffman and Jebara, "Variational Autoencoders for Collaborative Filtering", WWW 2018, equation
+    2, by interaction instead of summed over a user's. Rows whose target is not positive count for nothing.
+
+    Args:
+      output: `[B, N]`, logits.
+      log_normaliser: `[B]`.
+      target: `[B, N]`.
+      length: `[B]` int32.
+    """
+    mask, (output, target) = _clean(length, output, target)
+    weight = mask * tf.nn.relu(target)
+    loss = tf.reduce_sum(weight * (log_normaliser[:, None] - output), axis=1)
+    return tf.math.divide_no_nan(loss, tf.reduce_sum(weight, axis=1))
+
+
 def gaussian_likelihood(output: tf.Tensor, variance: tf.Tensor, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """Mean negative log likelihood of the targets under normal distributions.
 
@@ -67,6 +86,8 @@ LOSSES: dict[str, TaskLoss] = {
     "binary_cross_entropy": binary_cross_entropy,
     "pairwise": pairwise,
 }
+# An outer loss that compares the query's positives with all items, see `Learner.query_loss`.
+SOFTMAX = "softmax"
 # Unit of the label -> (inner loss, outer loss). The support of implicit feedback holds positives only, from
 # which a pairwise loss would learn nothing.
 BY_UNIT = {
@@ -76,24 +97,25 @@ BY_UNIT = {
 }
 
 
-def loss_for(label: Label, *, part: str, name: str | None = None) -> TaskLoss:
-    """Returns the loss called `name`, or the default of the label's unit.
+def loss_for(label: Label, *, part: str, name: str | None = None) -> TaskLoss | None:
+    """Returns the loss called `name`, or the default of the label's unit; None for `softmax`, which needs more.
 
     Args:
       label: of the data.
       part: `inner` or `outer`.
-      name: one of `LOSSES`, or None.
+      name: one of `LOSSES`, for the outer part also `softmax`; or None.
 
     Raises:
       ConfigError: if the name is unknown or the loss does not fit the unit.
     """
     name = name or BY_UNIT[label.unit][0 if part == "inner" else 1]
-    if name not in LOSSES:
-        raise ConfigError(f"'learner.{part}_loss' received '{name}'.{suggest(name, LOSSES)}")
-    if name == "binary_cross_entropy" and label.unit == "rating":
-        raise ConfigError(f"'learner.{part}_loss' binary_cross_entropy requires implicit feedback (label unit click "
-                          f"or weight), received unit rating. Use squared_error or pairwise.")
-    return LOSSES[name]
+    known = [*LOSSES, *([SOFTMAX] if part == "outer" else [])]
+    if name not in known:
+        raise ConfigError(f"'learner.{part}_loss' received '{name}'.{suggest(name, known)}")
+    if name in ("binary_cross_entropy", SOFTMAX) and label.unit == "rating":
+        raise ConfigError(f"'learner.{part}_loss' {name} requires implicit feedback (label unit click or weight), "
+                          f"received unit rating. Use squared_error or pairwise.")
+    return LOSSES.get(name)
 
 
 # The gradients below are TensorFlow's own, without what those do to find out which axes were broadcast.

@@ -70,7 +70,7 @@ class MAMLPlusPlus(MAML):
         path = [fast, *trajectory(self.model, fast, support, **descent)]
 
         def query_loss(weights: Fast) -> tf.Tensor:
-            return self.outer_loss(self.predict(weights, query), target=target, length=length)
+            return self.query_loss(weights, query, target=target, length=length)
 
         last = query_loss(path[-1])
         if not self.multi_step_share or self.inner_steps < 2:

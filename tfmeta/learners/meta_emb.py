@@ -79,9 +79,9 @@ class MetaEmb(TaskEmbeddingLearner):
     def task_loss(self, support, query, *, target, length, progress):
         fast = self.init(support.user)
         if self._positives_only:
-            cold = self.outer_loss(self.predict(fast, query), target=target, length=length)
+            cold = self.query_loss(fast, query, target=target, length=length)
         else:
-            cold = self.outer_loss(self.predict(fast, Query(user=support.user, item=support.item)),
-                                   target=support.target, length=support.length)
-        warm = self.outer_loss(self.predict(self.adapt(fast, support), query), target=target, length=length)
+            cold = self.query_loss(fast, query._replace(item=support.item), target=support.target,
+                                   length=support.length)
+        warm = self.query_loss(self.adapt(fast, support), query, target=target, length=length)
         return self._config["alpha"] * cold + (1 - self._config["alpha"]) * warm

@@ -57,7 +57,7 @@ class Reptile(MAML):
         surrogate = tf.add_n([
             tf.reduce_sum(tf.reshape(value * (tf.stop_gradient(value) - end[key]), [tasks, -1]), axis=1)
             for key, value in start.items()]) / self._fixed_rate
-        loss = self.outer_loss(self.predict(end, query), target=target, length=length)
+        loss = self.query_loss(end, query, target=target, length=length)
         return loss + (surrogate - tf.stop_gradient(surrogate))
 
 

@@ -169,7 +169,7 @@ class TaNP(Learner):
         for share, latent, stream in ((1 - self._support_share, posterior, 0), (self._support_share, prior, 1)):
             if share:
                 fast = self._fast(self._draw(latent, progress, stream), task=task)
-                loss += share * self.outer_loss(self.predict(fast, query), target=target, length=length)
+                loss += share * self.query_loss(fast, query, target=target, length=length)
         count = tf.cast(tf.maximum(length, 1), self.variable_dtype)
         loss += self._kl_weight * posterior.divergence(prior) / count
         return loss + self._cluster_weight * clustering_loss(self.assignment(task))

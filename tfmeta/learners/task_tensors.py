@@ -14,11 +14,19 @@ class Support(NamedTuple):
     length: tf.Tensor  # [B] int32
 
 
+class Catalogue(NamedTuple):
+    """What B tasks choose from, for losses over all items."""
+
+    item: tf.Tensor  # [I, W + 1] float32, `MetaModel.index_items` of all items
+    seen: tf.Tensor  # [B, S] int32, places in it that are no choice any more, those of the support; negative for none
+
+
 class Query(NamedTuple):
     """The encoded candidates of B tasks."""
 
     user: tf.Tensor  # [B, Du] float32
     item: tf.Tensor  # [B, Q, Di] float32
+    catalogue: Catalogue | None = None  # for losses over all items
 
 
 class Prediction(NamedTuple):

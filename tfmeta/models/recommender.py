@@ -12,7 +12,7 @@ from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.data.task_batch import TaskBatch
 from tfmeta.errors import ConfigError, suggest
 from tfmeta.learners.learner import Learner
-from tfmeta.learners.task_tensors import Query, Support
+from tfmeta.learners.task_tensors import Catalogue, Query, Support
 from tfmeta.models.default_learner import default_learner
 from tfmeta.models.fast_weights import Fast
 from tfmeta.models.meta_model import MetaModel
@@ -63,6 +63,11 @@ class Recommender(keras.Model):
         super().__init__(name="recommender", **kwargs)
         self.feature_spec = feature_spec
         self.learner = learner
+        if learner.over_catalogue and not learner.has_index:
+            raise ConfigError(f"'learner.outer_loss' softmax requires a learner and a model whose scores are products "
+                              "of a user's and an item's vector, such as ridge with two_tower, received "
+                              f"'{learner.name}' with '{learner.model.name}' and scope '{learner.model.scope}'. Use "
+                              "pairwise.")
         self.built = True
 
     @property
@@ -130,15 +135,17 @@ class Recommender(keras.Model):
 
     def query_loss(self, user: tf.Tensor, *, support_item: tf.Tensor, support_label: tf.Tensor,
                    support_length: tf.Tensor, query_item: tf.Tensor, query_label: tf.Tensor,
-                   query_length: tf.Tensor, progress: tf.Tensor | float = 1.0) -> tf.Tensor:
+                   query_length: tf.Tensor, progress: tf.Tensor | float = 1.0,
+                   catalogue: Catalogue | None = None) -> tf.Tensor:
         """Returns the outer loss of each task `[B]` float32.
 
-        Arguments as in `adapt_and_score`; `progress` as in `Learner.task_loss`.
+        Arguments as in `adapt_and_score`; `progress` as in `Learner.task_loss`; `catalogue` where
+        the learner's loss is `over_catalogue`.
         """
         return self.learner.task_loss(
-            self.make_support(user, support_item, support_label, support_length), Query(user=user, item=query_item),
-            target=self.to_target(query_label), length=query_length,
-            progress=tf.cast(progress, self.variable_dtype))
+            self.make_support(user, support_item, support_label, support_length),
+            Query(user=user, item=query_item, catalogue=catalogue), target=self.to_target(query_label),
+            length=query_length, progress=tf.cast(progress, self.variable_dtype))
 
     def batch_loss(self, batch: TaskBatch) -> tf.Tensor:
         """Returns the outer loss of each task `[B]` of a meta-batch of features."""
