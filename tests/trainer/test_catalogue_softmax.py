@@ -82,6 +82,19 @@ def test_loss_is_minus_the_log_of_the_share_among_the_items_that_are_left(float6
     np.testing.assert_allclose(found, by_hand(recommender, tables, batch), rtol=1e-9)
 
 
+def test_joint_training_chooses_the_supports_items_too(float64):
+    recommender, tables, batch = make_recommender(name="joint"), make_tables(), make_indexed()
+    rows = [np.r_[s[:n], q[:m]] for s, n, q, m in zip(*(t.numpy() for t in (
+        batch.support_row, batch.support_length, batch.query_row, batch.query_length)), strict=True)]
+    width = max(map(len, rows))
+    joined = np.stack([np.pad(r, (0, width - len(r)), constant_values=-1) for r in rows]).astype(np.int32)
+    alone = batch._replace(support_row=tf.fill([4, 1], -1), support_label=tf.zeros([4, 1]),
+                           support_length=tf.zeros([4], tf.int32), query_row=tf.constant(joined),
+                           query_label=tf.ones([4, width]), query_length=tf.constant([len(r) for r in rows]))
+    found = make_step(recommender, tables=tables).task_loss(batch, NUMBER)
+    np.testing.assert_allclose(found, by_hand(recommender, tables, alone), rtol=1e-9)
+
+
 def test_an_item_is_hidden_in_the_whole_step_or_nowhere(float64):
     recommender, tables, batch = make_recommender(), make_tables(), make_indexed()
     losses = [make_step(recommender, tables=tables, dropout=0.5).task_loss(batch, tf.constant(n, tf.int64)).numpy()

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfmeta.learners.learner import Learner
-from tfmeta.learners.task_tensors import Support
+from tfmeta.learners.task_tensors import Query, Support
 from tfmeta.models.fast_weights import Fast
 
 
@@ -43,5 +43,5 @@ class Joint(Learner):
                          axis=1)
         order = tf.argsort(tf.cast(~real, tf.int32), axis=1, stable=True)
         item, joined = (tf.gather(x, order, axis=1, batch_dims=1) for x in (item, joined))
-        return self.query_loss(self.init(support.user), query._replace(item=item), target=joined,
-                               length=support.length + length)
+        rows = Query(user=query.user, item=item, catalogue=query.catalogue and query.catalogue.unseen())
+        return self.query_loss(self.init(support.user), rows, target=joined, length=support.length + length)

@@ -81,7 +81,7 @@ class MetaEmb(TaskEmbeddingLearner):
         if self._positives_only:
             cold = self.query_loss(fast, query, target=target, length=length)
         else:
-            cold = self.query_loss(fast, query._replace(item=support.item), target=support.target,
+            cold = self.query_loss(fast, Query(user=support.user, item=support.item), target=support.target,
                                    length=support.length)
         warm = self.query_loss(self.adapt(fast, support), query, target=target, length=length)
         return self._config["alpha"] * cold + (1 - self._config["alpha"]) * warm

@@ -20,6 +20,10 @@ class Catalogue(NamedTuple):
     item: tf.Tensor  # [I, W + 1] float32, `MetaModel.index_items` of all items
     seen: tf.Tensor  # [B, S] int32, places in it that are no choice any more, those of the support; negative for none
 
+    def unseen(self) -> "Catalogue":
+        """Returns the catalogue for a loss on the support's own rows, which must then be a choice."""
+        return self._replace(seen=-tf.ones_like(self.seen))
+
 
 class Query(NamedTuple):
     """The encoded candidates of B tasks."""
