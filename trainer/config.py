@@ -56,7 +56,8 @@ class EarlyStoppingConfig:
     """Which epoch's weights are kept, and when to stop looking for better ones.
 
     Attributes:
-      metric: a validation metric of the history; None takes `val_mae` for ratings and `val_auc` otherwise.
+      metric: a validation metric of the history; None takes `val_mae` for ratings, `val_ndcg@20` for implicit feedback
+        whose validation queries hold positives only, and `val_auc` otherwise.
       patience: validations without an improvement after which training stops; None never stops.
       min_delta: smallest change that counts as an improvement, in the metric's unit.
     """

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-from tfmeta.data.label import Label
 from tfmeta.errors import ConfigError, suggest
 from trainer.config import EarlyStoppingConfig
 
@@ -32,10 +31,9 @@ class EarlyStopping:
     waited: int = 0
 
     @classmethod
-    def create(cls, config: EarlyStoppingConfig, *, label: Label) -> "EarlyStopping":
-        """Returns the state before training; the metric's default depends on the label's unit."""
-        metric = config.metric or ("val_mae" if label.unit == "rating" else "val_auc")
-        return cls(metric=metric, patience=config.patience, min_delta=config.min_delta)
+    def create(cls, config: EarlyStoppingConfig, *, default: str) -> "EarlyStopping":
+        """Returns the state before training; `default` is the metric where the configuration names none."""
+        return cls(metric=config.metric or default, patience=config.patience, min_delta=config.min_delta)
 
     @property
     def lower_is_better(self) -> bool:

@@ -129,10 +129,11 @@ class _Training:
                                 total_steps=self._total,
                                 support_width=config.sampler.support_width if config.xla else None)
         self._validation = Validation(prepared.tasks("validation"), recommender=self._recommender, tables=tables,
-                                      config=config.validation, seed=config.seed)
+                                      config=config.validation, seed=config.seed, training=prepared.training_rows)
         self._state = TrainingState(identity=_identity(directory, start))
         if self._validation and config.early_stopping:
-            self._state.early_stopping = EarlyStopping.create(config.early_stopping, label=spec.label)
+            self._state.early_stopping = EarlyStopping.create(config.early_stopping,
+                                                               default=self._validation.default_metric)
             self._state.early_stopping.check_metric(self._validation.metrics)
         self._checkpoints = Checkpoints(checkpoint_dir, recommender=self._recommender, optimizer=self._optimizer,
                                         step=self._step, state=self._state, keep=config.checkpoint.keep)

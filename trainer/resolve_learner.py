@@ -1,8 +1,9 @@
-"""Chooses the learner of a training configuration that names none."""
+"""Chooses the learner of a training configuration that names none, and refuses one that could learn nothing."""
 
 import dataclasses
 
 from tfmeta.data.prepared_data import PreparedData
+from tfmeta.errors import ConfigError
 from trainer.config import TrainConfig
 
 
@@ -13,15 +14,25 @@ def resolve_learner(config: TrainConfig, prepared: PreparedData) -> TrainConfig:
     labels occur in the training rows matter.
 
     Raises:
-      ConfigError: if the model is unknown, or the learner's options are those of no learner.
+      ConfigError: if the model is unknown, the learner's options are those of no learner, or all training labels are
+        positive and the outer loss needs others.
     """
-    if "name" in config.learner:
-        return config
+    from tfmeta.learners.losses import BY_UNIT, SOFTMAX
     from tfmeta.models.default_learner import default_learner
     from tfmeta.models.recommender import model_class
 
     label = prepared.feature_spec.label
-    levels = prepared.training_rows.distinct_labels() if label.unit == "rating" else None
-    found, options = model_class(config.model)
-    return dataclasses.replace(config, learner=default_learner(
-        label, model_class=found, model=options, learner=config.learner, levels=levels))
+    levels = prepared.training_rows.distinct_labels()
+    positives_only = bool(label.unit != "rating" and not config.sampler.negatives and len(levels) and levels[0] > 0)
+    if "name" not in config.learner:
+        found, options = model_class(config.model)
+        config = dataclasses.replace(config, learner=default_learner(
+            label, model_class=found, model=options, learner=config.learner, positives_only=positives_only,
+            levels=levels if label.unit == "rating" else None))
+    loss = config.learner.get("outer_loss") or BY_UNIT[label.unit][1]
+    # Weights that differ have an order that a pairwise loss learns.
+    if positives_only and loss != SOFTMAX and not (loss == "pairwise" and len(levels) > 1):
+        raise ConfigError(f"Outer loss '{loss}' requires interactions that are not positive, received a training set "
+                          "of positive ones alone, from which it learns nothing. Draw negatives, such as "
+                          "sampler.negatives=50, or set learner.outer_loss=softmax.")
+    return config

@@ -79,7 +79,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--tensorboard-dir", metavar="DIR",
                         help="default: AIP_TENSORBOARD_LOG_DIR, else in the run")
     parser.add_argument("--trial-metric", metavar="NAME", help="what a trial reports, such as val_auc (default: "
-                        "val_mae for ratings, else val_auc)")
+                        "the one of early stopping)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
@@ -104,6 +104,7 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> None:
     from trainer.config import load_config
     from trainer.distribution.open_distribution import open_distribution
     from trainer.loop import train
+    from trainer.validation import default_metric
 
     environment = VertexEnvironment.read(environ)
     config = load_config(args.config, overrides=args.overrides)
@@ -114,8 +115,8 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> None:
                           "--model-dir or AIP_MODEL_DIR.")
     distribution = open_distribution(config.distribution, cluster=environment.cluster)
     prepared = PreparedData(distribution.from_chief(lambda: _prepared(args, environment, work=work).path))
-    unit = prepared.feature_spec.label.unit
-    trial = TrialReport.read(environ, metric=args.trial_metric or ("val_mae" if unit == "rating" else "val_auc"))
+    trial = TrialReport.read(environ, metric=args.trial_metric or default_metric(
+        prepared.tasks("validation"), prepared.feature_spec.label))
     if trial is not None and not len(prepared.tasks("validation")):
         raise ConfigError(f"A trial requires validation tasks, '{prepared.path}' has none. Prepare data with them.")
 

@@ -3,13 +3,19 @@
 import numpy as np
 
 from tfmeta.data.feature_tables import FeatureTables
+from tfmeta.data.interactions import Interactions
+from tfmeta.data.label import Label
 from tfmeta.data.task_set import TaskSet
+from tfmeta.data.training_rows import TrainingRows
 from tfmeta.errors import ConfigError
 from tfmeta.metrics import ranking, rating
 from tfmeta.models.recommender import Recommender
 from trainer.config import ValidationConfig
+from trainer.evaluation.catalogue import Catalogue
 from trainer.evaluation.recommender_scorer import RecommenderScorer
 
+# Of lists out of the whole catalogue.
+_CUTOFF = 20
 # Keeps the choice of tasks apart from every other draw of the same seed.
 _STREAM = 2
 
@@ -19,7 +25,12 @@ class Validation:
 
     Every metric is averaged over the tasks of a state where it is defined, then over the states with equal
     weight. Names: `val_auc` (adapted), `val_base_auc` (unadapted), `val_user_cold_auc` (one state, adapted), and
-    so on; `mae` for ratings, `logloss` for probabilities. A validation without tasks is false and has no metrics.
+    so on; `mae` for ratings, `logloss` for probabilities. Of implicit feedback whose queries hold positives only there
+    are `ndcg@20` and `recall@20` over the whole catalogue instead (`Catalogue`): scores of all items for every task. A
+    validation without tasks is false and has no metrics.
+
+    Attributes:
+      default_metric: the metric that early stopping goes by unless told otherwise.
 
     Args:
       tasks: the prepared validation tasks.
@@ -27,14 +38,23 @@ class Validation:
       tables: features by row.
       config: the section `validation`.
       seed: of the choice.
+      training: training interactions, whose items are no candidates for their users; None for none.
 
     Raises:
       ConfigError: if a state is asked for that the tasks do not have.
     """
 
     def __init__(self, tasks: TaskSet, *, recommender: Recommender, tables: FeatureTables, config: ValidationConfig,
-                 seed: int):
+                 seed: int, training: TrainingRows | None = None):
         self._config = config
+        label = recommender.feature_spec.label
+        self.default_metric = default_metric(tasks, label)
+        self._catalogue = None
+        if positives_only(tasks, label):
+            met = (training.of_users(np.unique(tasks.user_row)) if training is not None
+                   else Interactions(*(np.zeros(0, t) for t in (np.int32, np.int32, np.float32, np.int64))))
+            self._catalogue = Catalogue(met, num_users=tables.num_users, num_items=tables.num_items, label=label,
+                                        cutoff=_CUTOFF)
         self._unit = recommender.learner.score_unit
         self._scorer = RecommenderScorer(recommender, tables=tables, batch_size=config.batch_size)
         self._label = recommender.feature_spec.label
@@ -57,7 +77,10 @@ class Validation:
     @property
     def metrics(self) -> list[str]:
         """Names of all metrics of one validation."""
-        names = {"rating": ("auc", "mae"), "probability": ("auc", "logloss"), "preference": ("auc",)}[self._unit]
+        if self._catalogue is not None:
+            names = self._catalogue.metrics
+        else:
+            names = {"rating": ("auc", "mae"), "probability": ("auc", "logloss"), "preference": ("auc",)}[self._unit]
         prefixes = ["val", "val_base", *(f"val_{state}" for state in self._tasks)]
         return [f"{p}_{n}" for p in prefixes for n in names]
 
@@ -65,9 +88,9 @@ class Validation:
         """Returns every metric under the present weights."""
         values = {}
         for state, tasks in self._tasks.items():
-            for role, scores in self._score(tasks).items():
-                for name, value in self._measure(scores, tasks).items():
-                    values[role, state, name] = value
+            for role, measured in self._measure(tasks).items():
+                for name, value in measured.items():
+                    values[role, state, name] = _mean(value)
         result = {}
         for name in self.metrics:
             prefix, metric = name.rsplit("_", 1)
@@ -76,19 +99,35 @@ class Validation:
             result[name] = float(np.mean([values[role, state, metric] for state in states]))
         return result
 
-    def _score(self, tasks: TaskSet) -> dict[str, np.ndarray]:
-        """Returns role -> `[T, Q]` scores in the label's own unit."""
+    def _measure(self, tasks: TaskSet) -> dict[str, dict[str, np.ndarray]]:
+        """Returns role -> metric -> `[T]`."""
+        if self._catalogue is not None:
+            return {role: self._catalogue.measure(self._scorer, blind, part=tasks)
+                    for role, blind in (("adapted", tasks), ("base", tasks.truncate(0)))}
         adapted, base = self._scorer.score_both(tasks)
-        return {"adapted": adapted, "base": base}
+        return {role: self._of_query(scores, tasks) for role, scores in (("adapted", adapted), ("base", base))}
 
-    def _measure(self, scores: np.ndarray, tasks: TaskSet) -> dict[str, float]:
+    def _of_query(self, scores: np.ndarray, tasks: TaskSet) -> dict[str, np.ndarray]:
         label, query = self._label, (tasks.query_label, tasks.query_length)
         values = {"auc": ranking.auc(scores, *query, threshold=label.threshold)}
         if self._unit == "rating":
             values["mae"] = rating.mae(scores, *query, minimum=label.minimum, maximum=label.maximum)
         elif self._unit == "probability":
             values["logloss"] = rating.logloss(scores, *query, threshold=label.threshold)
-        return {name: _mean(value) for name, value in values.items()}
+        return values
+
+
+def positives_only(tasks: TaskSet, label: Label) -> bool:
+    """Tells whether tasks are of implicit feedback and no query holds anything but positives."""
+    real = np.arange(tasks.query_label.shape[1])[None, :] < tasks.query_length[:, None]
+    return bool(label.unit != "rating" and real.any() and (tasks.query_label[real] >= label.threshold).all())
+
+
+def default_metric(tasks: TaskSet, label: Label) -> str:
+    """Returns the metric that early stopping goes by unless told otherwise."""
+    if label.unit == "rating":
+        return "val_mae"
+    return f"val_ndcg@{_CUTOFF}" if positives_only(tasks, label) else "val_auc"
 
 
 def _mean(values: np.ndarray) -> float:

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from tfmeta.data.label import Label
 from tfmeta.errors import ConfigError
 from trainer.config import EarlyStoppingConfig, OptimizerConfig
 from trainer.early_stopping import EarlyStopping
@@ -72,7 +71,7 @@ def test_weight_decay_spares_exempt_variables():
 
 
 def stopping(metric, **options):
-    return EarlyStopping.create(EarlyStoppingConfig(metric=metric, **options), label=Label(name="x"))
+    return EarlyStopping.create(EarlyStoppingConfig(metric=metric, **options), default="val_mae")
 
 
 def test_early_stopping_keeps_the_best_and_counts_patience():
@@ -88,9 +87,8 @@ def test_early_stopping_keeps_the_best_and_counts_patience():
     assert not rising.should_stop
 
 
-def test_early_stopping_metric_by_unit_and_unknown_metric():
-    click = Label(name="x", unit="click", minimum=0, maximum=1, threshold=1)
-    assert EarlyStopping.create(EarlyStoppingConfig(), label=click).metric == "val_auc"
+def test_early_stopping_metric_by_default_and_unknown_metric():
+    assert not stopping("val_ndcg@20").lower_is_better and stopping(None).lower_is_better
     assert stopping(None).metric == "val_mae"
     with pytest.raises(ConfigError, match="Did you mean 'val_mae'"):
         stopping("val_maee").check_metric(["val_mae", "val_auc"])

@@ -22,7 +22,7 @@ GENRES = ("a", "b", "c", "d")
 
 
 def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_labels=False, leak=False,
-               label_shift=0.0) -> str:
+               label_shift=0.0, positives_only=False) -> str:
     """Writes the directory and returns its path.
 
     Args:
@@ -33,6 +33,7 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
       permute_test_labels: shuffle the labels of all test cells.
       leak: put the test tasks' supports into the training rows, which a correct preparation never does.
       label_shift: added to every training label of the first user.
+      positives_only: leave the interactions out whose label is not positive, in training and tasks.
     """
     folder = pathlib.Path(folder)
     (folder / "tasks").mkdir(parents=True)
@@ -48,6 +49,13 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
         rows += [(user, item, rating[user, item] + (label_shift if user == 0 else 0)) for item in chosen]
     validation_tasks = _tasks(rng, range(WARM_USERS, WARM_USERS + VALIDATION_USERS), WARM_ITEMS, rating)
     test_tasks = _tasks(rng, range(WARM_USERS + VALIDATION_USERS, users), WARM_ITEMS, rating)
+    if positives_only:
+        rows = [row for row in rows if row[2] > 0]
+        for tasks in (validation_tasks, test_tasks):
+            for side in ("query", "support"):
+                kept = [label > 0 for label in tasks[f"{side}_label"]]
+                for column in (f"{side}_item", f"{side}_label"):
+                    tasks[column] = [value[keep] for value, keep in zip(tasks[column], kept, strict=True)]
     if permute_test_labels:
         # Another generator: what follows must not depend on whether labels are permuted.
         other = np.random.default_rng(99)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tfmeta.data.interactions import Interactions
 from tfmeta.errors import DataError
 from tfmeta.io import filesystem
 
@@ -72,6 +73,17 @@ class TrainingRows:
                 total[:len(own)] += own
                 counts = total
         return counts
+
+    def of_users(self, users: np.ndarray) -> Interactions:
+        """Returns the rows of some users, without their times; reads one column of all rows and those of the users."""
+        known, offsets = self.user_offsets()
+        place = np.flatnonzero(np.isin(known, users))
+        columns = [(np.zeros(0, np.int32), np.zeros(0, np.float32))]
+        with self.reader() as reader:
+            columns += [reader.read(offsets[i], offsets[i + 1]) for i in place]
+        item, label = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+        user = np.repeat(known[place], np.diff(offsets)[place])
+        return Interactions(user_row=user, item_row=item, label=label, time=np.zeros(len(item), np.int64))
 
     def read_all(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns (`item_row [N]` int32, `label [N]` float32), and takes no more memory than these."""

@@ -8,6 +8,7 @@ import numpy as np
 from tfmeta.data.label import Label
 from tfmeta.errors import ConfigError, suggest
 from tfmeta.learners.learner import Learner
+from tfmeta.learners.losses import SOFTMAX
 from tfmeta.learners.maml import MAML
 from tfmeta.learners.ordinal_ridge import OrdinalRidge
 from tfmeta.learners.ridge import Ridge
@@ -21,7 +22,7 @@ _MOST_STEPS = 100  # as `OrdinalRidge` takes
 
 
 def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, learner: dict,
-                    levels: Sequence[float] | None = None) -> dict:
+                    levels: Sequence[float] | None = None, positives_only: bool = False) -> dict:
     """Completes the options of a learner that has no name.
 
     The first that fits is taken:
@@ -31,6 +32,9 @@ def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, 
     2. `ridge`: any label, a model as in 1.
     3. `maml`: everything else, such as `embedding` with its default scope.
 
+    With `positives_only` their outer loss is the softmax over all items (and the inner loss of `ridge` the squared
+    error) unless a loss is given or the model has no index.
+
     One fits only if it has all the options given: `{"inner_steps": 3}` without a name is `maml`.
 
     Args:
@@ -39,9 +43,10 @@ def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, 
       model: its options, without its name.
       learner: options without a name, `scope` among them or not.
       levels: distinct labels that occur; None if unknown, then the label's bounds alone decide about levels.
+      positives_only: whether labels are implicit feedback and the learner will see positive ones alone.
 
     Returns:
-      The options with `name`, and `step` where it is `ordinal_ridge` and the step is not 1.
+      The options with `name`, `step` where it is `ordinal_ridge` and the step is not 1, and losses as said above.
 
     Raises:
       ConfigError: if none of the three has one of the options.
@@ -52,9 +57,12 @@ def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, 
         known = set().union(*options.values())
         if key not in known:
             raise ConfigError(f"Unknown key 'learner.{key}'.{suggest(key, ['name', *sorted(known)])}")
-    fitting = {"maml": {}}
-    if model_class.has_linear_head(learner.get("scope") or model_class.SCOPES[0], model):
-        fitting = {"ridge": {}, **fitting}
+    scope = learner.get("scope") or model_class.SCOPES[0]
+    chosen = positives_only and model_class.indexes(scope) and not {"inner_loss", "outer_loss"} & set(given)
+    losses = {"outer_loss": SOFTMAX} if chosen else {}
+    fitting = {"maml": losses}
+    if model_class.has_linear_head(scope, model):
+        fitting = {"ridge": {"inner_loss": "squared_error", **losses} if chosen else {}, **fitting}
         step = None if label.unit != "rating" else 1.0 if "step" in given else rating_step(label, levels)
         if step is not None:
             fitting = {"ordinal_ridge": {} if step == 1.0 else {"step": step}, **fitting}

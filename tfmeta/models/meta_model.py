@@ -123,6 +123,11 @@ class MetaModel(keras.Model, abc.ABC):
         """Returns the fast weights that say the same as weights `[B, P]` of `linear`'s head; where `has_index`."""
         raise self._no_linear_head()
 
+    @classmethod
+    def indexes(cls, scope: str) -> bool:
+        """Tells whether models of a scope have an index, see `has_index`."""
+        return False
+
     @property
     def has_index(self) -> bool:
         """Whether an output is a product of a user's and an item's vector, so that an index over items finds the best.
@@ -130,7 +135,7 @@ class MetaModel(keras.Model, abc.ABC):
         Then `apply(fast, user, item) = vector . v + b + offset` with `[v, b] = index_items(item)` and `(vector,
         offset) = index_user(fast, user)`.
         """
-        return False
+        return self.indexes(self.scope)
 
     def index_items(self, item: tf.Tensor) -> tf.Tensor:
         """Returns what an index holds of encoded items `[..., Di]`: their vectors, and last their bias, `[..., W + 1]`.

@@ -85,11 +85,6 @@ class TwoTower(MetaModel):
                                 if similarity == "cosine" else None)
         self.built = True
 
-    @property
-    def _items_stand(self) -> bool:
-        """Whether no scope changes item vectors, which are then the item's representation."""
-        return self.scope in ("user_vector", "context")
-
     def encode_user(self, features, *, tasks):
         encoded = self.user_encoder(features, lead=tf.reshape(tasks, [1]))
         if self.scope == "user_vector":
@@ -101,7 +96,7 @@ class TwoTower(MetaModel):
         content = self.item_encoder({k: v for k, v in features.items() if k != self.feature_spec.item_id.name},
                                     lead=tf.shape(ids))
         by_id = [self.item_ids(ids)] if self.item_ids is not None else []
-        if self._items_stand:
+        if self.has_index:
             vector = self.item_tower(content)
             return tf.cast(vector + by_id[0] if by_id else vector, self.variable_dtype)
         return tf.cast(tf.concat([content, *by_id], axis=-1), self.variable_dtype)
@@ -126,7 +121,7 @@ class TwoTower(MetaModel):
 
     def apply(self, fast: Fast, user, item, *, record=None):
         user_vector, user_bias = self._user_vector(fast, user, record)
-        if not self._items_stand:
+        if not self.has_index:
             content, by_id = item[..., :self.item_encoder.width], item[..., self.item_encoder.width:]
             item = tf.cast(self._item_out(fast, content, record), self.variable_dtype)
             if self.item_ids is not None:
@@ -179,9 +174,10 @@ class TwoTower(MetaModel):
     def linear_fast(self, weights):
         return {"user_vector": weights[:, :-1], "user_bias": weights[:, -1:]}
 
-    @property
-    def has_index(self):
-        return self._items_stand
+    @classmethod
+    def indexes(cls, scope):
+        # Those that change no item's vector, which is then the item's representation.
+        return scope in ("user_vector", "context")
 
     def index_items(self, item):
         if self.similarity == "dot":
