@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.task_batch import IndexedTaskBatch, TaskBatch
+from tfmeta.errors import ConfigError
 from tfmeta.learners.task_tensors import Catalogue
 from tfmeta.models.recommender import Recommender
 from trainer.distinct_slices import clip_by_norm, distinct
@@ -42,6 +43,9 @@ class OuterStep:
       loss_sum, tasks: since the epoch's start: sum of the task losses (float64) and number of tasks (int64).
       failed_step: number of the step that failed, -1 while none has; int64 scalar variable.
       failed_loss, failed_norm: its loss and gradient norm, float32.
+
+    Raises:
+      ConfigError: if the loss is over the catalogue and no item is of the vocabulary.
     """
 
     def __init__(self, recommender: Recommender, *, optimizer, tables: FeatureTables, clip_norm: float | None,
@@ -165,7 +169,11 @@ class OuterStep:
         """Returns the rows of the items of the vocabulary, int32."""
         feature = self._recommender.feature_spec.item_id
         ids = self._tables.items[feature.name][:self._tables.num_items].numpy()
-        return np.flatnonzero(ids > feature.hash_buckets).astype(np.int32)
+        rows = np.flatnonzero(ids > feature.hash_buckets).astype(np.int32)
+        if not len(rows):
+            raise ConfigError(f"Outer loss 'softmax' requires items whose ids are in the vocabulary of "
+                              f"'{feature.name}', received none. Use pairwise with sampler.negatives.")
+        return rows
 
     def _encode_catalogue(self, step: tf.Tensor, tables: FeatureTables) -> tf.Tensor:
         """Returns all items of the vocabulary as in outer step `step`: `[I, Di]`."""

@@ -167,6 +167,13 @@ def test_where_there_is_no_softmax(unit, learner, wanted):
         build_recommender(make_spec(unit), learner=learner)
 
 
+def test_a_vocabulary_without_items_is_an_error():
+    tables = make_tables()
+    tables.items["item_id"] = tf.ones_like(tables.items["item_id"])
+    with pytest.raises(ConfigError, match=r"vocabulary of 'item_id', received none.*sampler.negatives"):
+        make_step(make_recommender(), tables=tables)
+
+
 def test_a_loss_without_the_catalogue_is_an_error():
     recommender = make_recommender()
     with pytest.raises(ValueError, match="requires all items"):
