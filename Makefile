@@ -46,7 +46,7 @@ ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # What measures time, memory or the machine comes after the rest, alone.
 test: $(STAMP) ## the fast tests, on two cores (WORKERS=2)
 	@failed=; \
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not serial" -n $(WORKERS) --dist loadgroup </dev/null \
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not serial" -n $(WORKERS) --dist loadfile </dev/null \
 	  || failed=1; \
 	$(BIN)/python -m pytest -m "serial and not slow" </dev/null || failed=1; \
 	test -z "$$failed"

@@ -17,16 +17,28 @@ TOGETHER = {"export"}
 SERIAL = {"test_swap_under_load.py", "test_batching.py", "test_rest_transport.py"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    # A worker is told nothing of `--dist`, yet it is the workers whose groups count.
-    parallel = hasattr(config, "workerinput")
+def pytest_collection_modifyitems(items):
     for item in items:
-        place = item.path.relative_to(ROOT / "tests")
-        if place.name in SERIAL:
+        if item.path.name in SERIAL:
             item.add_marker("serial")
-        if parallel:
-            item.add_marker(pytest.mark.xdist_group(place.parts[0] if place.parts[0] in TOGETHER else str(place)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    # A scheduler of our own: marks of groups have no effect with every pytest, without a word.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    return ByFile(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """Returns what one worker runs whole: a folder of `TOGETHER`, else a file."""
+    file = nodeid.partition("::")[0]
+    return next((name for name in TOGETHER if name in pathlib.PurePosixPath(file).parts), file)
 
 
 @pytest.fixture(scope="session")
