@@ -57,14 +57,14 @@ def measure(call: Callable[[int, int], None], *, concurrency: int, seconds: floa
         thread.join()
     if failed:
         raise failed[0]
-    return _summary([t for mine in found for t in mine], seconds=seconds, requests=sum(done), began_cpu=used)
+    return _summary([t for mine in found for t in mine], seconds=end - counted, requests=sum(done), began_cpu=used)
 
 
 def measure_connections(connections: list, bodies: list[bytes], *, seconds: float) -> dict[str, float]:
     """Requests over several connections, over each one after another; the first tenth does not count in times.
 
-    One thread waits for all replies: a thread for each connection would take processor time from the server, for being
-    woken and for Python's lock.
+    The block is longer where no request would begin and end in what counts of it. One thread waits for all replies: a
+    thread for each connection would take processor time from the server, for being woken and for Python's lock.
 
     Args:
       connections: have `send(body)`, `receive() -> reply or None` and `fileno()`.
@@ -101,13 +101,13 @@ def measure_connections(connections: list, bodies: list[bytes], *, seconds: floa
                 done += 1
                 if began[i] >= counted:
                     times.append(now - began[i])
-                if now < end:
-                    began[i] = now
+                if now < end or not times:
+                    began[i], end = now, max(end, now)
                     connection.send(bodies[number % len(bodies)])
                     number += 1
                 else:
                     waiting -= 1
-    return _summary(times, seconds=seconds, requests=done, began_cpu=used)
+    return _summary(times, seconds=end - counted, requests=done, began_cpu=used)
 
 
 def _summary(times: list[float], *, seconds: float, requests: int, began_cpu: float) -> dict[str, float]:
@@ -115,7 +115,7 @@ def _summary(times: list[float], *, seconds: float, requests: int, began_cpu: fl
         raise RuntimeError(f"no request began and ended within {seconds} s")
     times.sort()
     return {"p50_ms": 1e3 * statistics.median(times), "p99_ms": 1e3 * times[int(0.99 * (len(times) - 1))],
-            "per_s": len(times) / (0.9 * seconds), "requests": max(1, requests),
+            "per_s": len(times) / seconds, "requests": max(1, requests),
             "cpu_s": time.process_time() - began_cpu}
 
 

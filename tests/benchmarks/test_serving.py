@@ -152,6 +152,14 @@ def test_connections_ask_again_as_soon_as_they_are_answered():
     slow.close()
 
 
+def test_a_block_shorter_than_a_reply_takes_goes_on_until_one_counts():
+    with contextlib.closing(_Slow(0.05)) as connection:
+        found = serving_worker.measure_connections([connection], [b"1"], seconds=0.02)
+    # The one before the block, one that began with it and the one that counts.
+    assert len(connection.sent) == 3 and found["requests"] == 2
+    assert found["p50_ms"] >= 50 and 0 < found["per_s"] <= 1 / 0.03
+
+
 def test_a_connection_that_fails_ends_the_measurement():
     with (contextlib.closing(_Slow(0.001, fails=True)) as connection,
           pytest.raises(RuntimeError, match="refused")):
