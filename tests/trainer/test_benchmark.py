@@ -4,10 +4,13 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_prepared import write_tiny
 
+from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.synthetic.synthetic_config import SyntheticConfig
 from tfmeta.errors import ConfigError, DataError
 from trainer.benchmarking import suites
@@ -53,6 +56,19 @@ def test_every_suite_has_spaces_that_build(name):
         for path in system.space.search:
             assert path in system.space.defaults(), f"{system.name} has no default of {path}"
         assert system.grid is not None or system.space.encoded(system.space.defaults()) is not None
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_learner_of_a_suite_takes_the_settings_of_its_space(name, tmp_path):
+    """A run of all learners leaves out those that do not fit the data, and so those whose space is wrong."""
+    visits = SUITES[name].unit == "click"
+    data = PreparedData(write_tiny(tmp_path / "data", unit=SUITES[name].unit, positives_only=visits))
+    learners = [s for s in build_systems(name, budget=8, unit=SUITES[name].unit) if s.seeded]
+    fitting, reasons = check_systems(learners, SimpleNamespace(tuning=data), required=[])
+    # The levels of an ordinal head are those of ratings.
+    assert set(reasons) == ({"ordinal_ridge"} if visits else set())
+    assert all("requires labels of unit rating" in reason for reason in reasons.values())
+    assert len(fitting) == len(learners) - len(reasons)
 
 
 def test_spaces_encode_what_they_suggest():
@@ -118,19 +134,19 @@ def test_a_smaller_budget_takes_no_notice_of_the_trials_of_a_larger_one(suite, d
         assert small.tuner.best(system)["value"] == min(t["value"] for t in trials[:2])
 
 
-def test_the_final_fit_has_its_share_of_the_tuned_epochs(suite, data, tmp_path):
+def test_the_final_fit_has_a_multiple_of_the_tuned_epochs(suite, data, tmp_path):
     systems = build_systems("synthetic", learners=["ridge"], references=["damped_bias"], budget=1)
     reference, ridge = systems
-    shared = dataclasses.replace(suite, refit_epoch_share=1 / 6)
-    for chosen, wanted in ((20, 3), (40, 7), (1, 1)):
-        settings = Benchmark(shared, data, systems=systems, workspace=Workspace(str(tmp_path))).refit_settings(
+    longer = dataclasses.replace(suite, refit_epoch_factor=2.5)
+    for chosen, wanted in ((20, 50), (3, 8), (1, 2)):
+        settings = Benchmark(longer, data, systems=systems, workspace=Workspace(str(tmp_path))).refit_settings(
             ridge, {"epochs": chosen, "item_id_dropout": 0.3})
         assert settings["epochs"] == wanted and settings["item_id_dropout"] == 0.3
     whole = Benchmark(suite, data, systems=systems, workspace=Workspace(str(tmp_path)))
     assert whole.refit_settings(ridge, {"epochs": 20})["epochs"] == 20
     assert whole.refit_settings(reference, {"damping": 5.0}) == reference.space.apply({"damping": 5.0})
-    with pytest.raises(ConfigError, match="refit_epoch_share"):
-        dataclasses.replace(suite, refit_epoch_share=0.0)
+    with pytest.raises(ConfigError, match="refit_epoch_factor"):
+        dataclasses.replace(suite, refit_epoch_factor=0.0)
 
 
 def test_cells_are_kept_and_make_rows(suite, data, tmp_path):
@@ -185,7 +201,7 @@ def test_the_report_speaks_of_its_suites_own_metrics_and_states(suite, tmp_path)
 
     changed = dataclasses.replace(
         suite, metrics=("ndcg@20", "recall@20"), criterion="ndcg@20", cutoffs=(), catalogue_cutoff=20,
-        catalogue_ks=suite.ks, refit_epoch_share=1 / 6, synthetic=dataclasses.replace(suite.synthetic, items=300),
+        catalogue_ks=suite.ks, refit_epoch_factor=3.0, synthetic=dataclasses.replace(suite.synthetic, items=300),
         split=dataclasses.replace(SUITES["yelp"].split, cold_user_share=0.2, validation_user_share=0.2,
                                   warm_test_user_share=0.3))
     data = SuiteData.open(changed, source=None, folder=str(tmp_path / "data"))
@@ -200,7 +216,7 @@ def test_the_report_speaks_of_its_suites_own_metrics_and_states(suite, tmp_path)
     text, page = (pathlib.Path(run.workspace.file(name)).read_text() for name in ("report.md", "report.html"))
     for words in ("NDCG@20 on the same 32 validation tasks of pseudo-cold users. The settings of given "
                   "were given, not tuned here. The best", "fold in** (selected)",
-                  "Selected on validation: **fold in**", "with 1 epoch for each 6 that were tuned",
+                  "Selected on validation: **fold in**", "with 3 times the epochs of the trial",
                   "Values are means over users, with", "NDCG@20 and recall@20 are out of the whole catalogue",
                   "over NDCG@20 and recall@20 in the user-cold state, descriptive for the others and elsewhere",
                   "## Warm (", "## User-cold (", "NDCG@20, user-cold, with the first k"):

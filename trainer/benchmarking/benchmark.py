@@ -125,10 +125,10 @@ class Benchmark:
         return _hash([values, seed, self.data.refit.training_fingerprint(), *self._test_key()])
 
     def refit_settings(self, system: System, params: dict[str, Any]) -> dict[str, Any]:
-        """Returns the nested settings of the final fit: those of the best trial, epochs by `refit_epoch_share`."""
+        """Returns the nested settings of the final fit: those of the best trial, epochs by `refit_epoch_factor`."""
         values = system.space.apply(params)
         if "epochs" in values:
-            values["epochs"] = max(1, round(values["epochs"] * self.suite.refit_epoch_share))
+            values["epochs"] = max(1, round(values["epochs"] * self.suite.refit_epoch_factor))
         return values
 
     def evaluation(self) -> Evaluation:

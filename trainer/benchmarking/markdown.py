@@ -64,7 +64,7 @@ def _tuning(benchmark: Benchmark) -> str:
             f"validation tasks{f' of pseudo-cold {held_out}' if held_out else ''}. ")
     if fixed:
         text += f"The settings of {listed(fixed)} were given, not tuned here. "
-    return text + (f"The best settings were then fitted on all training data, {_epochs(suite.refit_epoch_share)}. "
+    return text + (f"The best settings were then fitted on all training data, {_epochs(suite.refit_epoch_factor)}. "
                    f"Selected {benchmark.selected_how}: **{_name(benchmark.selected)}**. "
                    f"Features: {benchmark.data.refit.summary['features']}.")
 
@@ -203,8 +203,8 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _epochs(share: float) -> str:
-    return "epochs frozen" if share == 1 else f"with 1 epoch for each {1 / share:.3g} that were tuned"
+def _epochs(factor: float) -> str:
+    return "epochs frozen" if factor == 1 else f"with {factor:.3g} times the epochs of the trial"
 
 
 def _name(model: str | None) -> str:

@@ -23,8 +23,8 @@ class Suite:
       catalogue_cutoff: cut-off of recall and NDCG over the whole catalogue; None measures neither.
       catalogue_ks: numbers of support rows at which they are measured.
       tuning_users: training users that trials are fitted on.
-      refit_epoch_share: epochs of the final fit for each of the tuned ones. Below 1 where all training users are so
-        many more than those of the trials that the same epochs would be many times the outer steps that were tuned.
+      refit_epoch_factor: epochs of the final fit for each one of a trial. Above 1 where a trial on enough users to tell
+        settings apart has no time for all the epochs that they deserve.
       validation_tasks: validation tasks of each state that a trial is scored on.
       content_profile: whether items get their `ContentProfile` as one feature more, for all systems alike.
       split: how the data are split; None takes the data set's default.
@@ -43,7 +43,7 @@ class Suite:
     catalogue_cutoff: int | None = None
     catalogue_ks: tuple[int | str, ...] = (0, 5, "all")
     tuning_users: int = 1000
-    refit_epoch_share: float = 1.0
+    refit_epoch_factor: float = 1.0
     validation_tasks: int = 1000
     content_profile: bool = False
     split: SplitConfig | None = None
@@ -56,6 +56,6 @@ class Suite:
                                                               f"recall@{self.catalogue_cutoff}")
         require(self.criterion in ("mae", "auc", *catalogue), "criterion",
                 f"one of {', '.join(('mae', 'auc', *catalogue))}", self.criterion)
-        require(0 < self.refit_epoch_share <= 1, "refit_epoch_share", "above 0, at most 1", self.refit_epoch_share)
+        require(self.refit_epoch_factor > 0, "refit_epoch_factor", "above 0", self.refit_epoch_factor)
         for name in ("tuning_users", "validation_tasks"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
