@@ -7,11 +7,15 @@ from typing import Any
 from tfmeta.data.task_set import STATES
 from tfmeta.errors import ConfigError, ExportError, suggest
 from tfmeta.metrics import lower_is_better
+from trainer.evaluation import positives_only
 from trainer.report.result_rows import ResultRows, k_order
 from trainer.report.words import metric_name, state_name
 
 METRICS = ("auc", "ndcg@5", "mae")
-# The bias model, for labels that it is made for; popularity is its part for weights.
+# Where none of those was measured, because the queries hold positives only.
+CATALOGUE_METRIC = positives_only.METRICS[0]
+# The bias model, for labels that it is made for; popularity is its part for weights and for positives alone, of whose
+# labels every mean is the same.
 BIAS_BASELINES = ("damped_bias", "popularity")
 
 
@@ -44,17 +48,18 @@ class GateResult:
 
 
 def check(evaluation: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, learner: str | None = None,
-          metrics: Sequence[str] = METRICS, states: Sequence[str] | None = None) -> GateResult:
+          metrics: Sequence[str] | None = None, states: Sequence[str] | None = None) -> GateResult:
     """Judges an evaluation: in every state the adapted model must be better than itself unadapted and the bias model.
 
     Adapted means the most support that was evaluated, unadapted k = 0. Better means strictly better, in every one of
     the metrics that the label's unit has (MAE less, AUC and NDCG more); a value that is missing or undefined for the
-    model counts against it.
+    model counts against it. Where queries hold positives only, that is NDCG@20 over the whole catalogue, and the bias
+    model is popularity.
 
     Args:
       evaluation: the content of evaluation.json, or its rows.
       learner: the model to judge; default the selected one, else the only one.
-      metrics: names; those that no learner has are left out.
+      metrics: names; those that no learner has are left out. None takes `METRICS`, or `CATALOGUE_METRIC`.
       states: to judge; default all that were evaluated.
 
     Raises:
@@ -68,12 +73,16 @@ def check(evaluation: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, learne
     judged = _states(table, states)
     if not judged:
         raise ExportError("The gate requires an evaluation with at least one defined value, received none.")
-    baseline = next((b for b in BIAS_BASELINES
-                     if all(b in table.models(s, "reference") for s in judged)), None)
+    measured, baselines = {r["metric"] for r in table.select(role="learner")}, BIAS_BASELINES
+    if metrics is None:
+        metrics = METRICS
+        if CATALOGUE_METRIC in measured and not measured & set(METRICS):
+            metrics, baselines = (CATALOGUE_METRIC,), BIAS_BASELINES[1:]
+    baseline = next((b for b in baselines if all(b in table.models(s, "reference") for s in judged)), None)
     if baseline is None:
-        raise ExportError(f"The gate requires the bias baseline ({' or '.join(BIAS_BASELINES)}) in every evaluated "
+        raise ExportError(f"The gate requires the bias baseline ({' or '.join(baselines)}) in every evaluated "
                           "state. Evaluate the run with it: tfmeta evaluate.")
-    known = [m for m in metrics if any(r["metric"] == m for r in table.select(role="learner"))]
+    known = [m for m in metrics if m in measured]
     if not known:
         raise ExportError(f"The gate requires one of the metrics {', '.join(metrics)}, the evaluation has none.")
     # Popularity has no error in the label's unit: what a baseline has in no state is not compared.

@@ -12,12 +12,13 @@ from tfmeta.data.feature_spec import FeatureSpec
 from tfmeta.data.task_set import STATES
 from tfmeta.errors import ExportError
 from tfmeta.metrics import lower_is_better
+from trainer.evaluation.positives_only import METRICS as POSITIVES_METRICS
 from trainer.report.result_rows import ResultRows
 from trainer.report.words import metric_name, model_name, state_name
 
 FORMAT = "tfmeta.model_card.v1"
 FILE = "MODEL_CARD.json"
-METRICS = ("auc", "ndcg@5", "mae", "rmse", "logloss")
+METRICS = ("auc", "ndcg@5", "mae", "rmse", "logloss", *POSITIVES_METRICS)
 STATUS_BITS = (
     (1, "a non-finite label was dropped"), (2, "a non-finite feature was replaced, or a state's scores were"),
     (4, "the state belongs to another model; the row has unadapted scores"),

@@ -76,7 +76,7 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
     distribution = distribution or open_distribution(config.distribution, cluster=Cluster.read(os.environ))
     prepared = data if isinstance(data, PreparedData) else PreparedData(data)
     spec = prepared.feature_spec
-    config = resolve_learner(config, prepared)
+    config = resolve_learner(_with_learner_of(run, config) if resume else config, prepared)
     given = {"config": config, "feature_spec": spec, "training_fingerprint": prepared.training_fingerprint()}
     require_agreement(distribution, **given)
     require_divisible(distribution, config.sampler.meta_batch_size)
@@ -96,6 +96,19 @@ def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bo
                 directory.discard()
             raise
         return training.run()
+
+
+def _with_learner_of(run: str, config: TrainConfig) -> TrainConfig:
+    """Returns the configuration with the learner of the run that goes on, where it names none of its own.
+
+    What is chosen for a configuration without a learner may be another one in a later version of the library.
+    """
+    directory = RunDirectory(run)
+    if "name" in config.learner or not directory.exists:
+        return config
+    chosen = directory.config.learner
+    agrees = all(chosen.get(key) == value for key, value in config.learner.items())
+    return dataclasses.replace(config, learner=chosen) if agrees else config
 
 
 class _Training:
@@ -127,7 +140,9 @@ class _Training:
                                 clip_norm=config.optimizer.clip_norm, dropout=config.item_id_dropout,
                                 seed=config.seed, dropout_spread=config.item_id_dropout_spread,
                                 total_steps=self._total,
-                                support_width=config.sampler.support_width if config.xla else None)
+                                support_width=config.sampler.support_width if config.xla else None,
+                                trained_items=prepared.training_rows.item_counts() > 0
+                                if self._recommender.learner.over_catalogue else None)
         self._validation = Validation(prepared.tasks("validation"), recommender=self._recommender, tables=tables,
                                       config=config.validation, seed=config.seed, training=prepared.training_rows)
         self._state = TrainingState(identity=_identity(directory, start))
@@ -135,6 +150,7 @@ class _Training:
             self._state.early_stopping = EarlyStopping.create(config.early_stopping,
                                                                default=self._validation.default_metric)
             self._state.early_stopping.check_metric(self._validation.metrics)
+            self._validation.require_defined(self._state.early_stopping.metric)
         self._checkpoints = Checkpoints(checkpoint_dir, recommender=self._recommender, optimizer=self._optimizer,
                                         step=self._step, state=self._state, keep=config.checkpoint.keep)
         self._tensorboard_dir = tensorboard_dir

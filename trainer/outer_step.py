@@ -34,6 +34,8 @@ class OuterStep:
       seed: of the dropout.
       dropout_spread: share of tasks in which that probability is drawn from [0, 1] instead.
       total_steps: outer steps of the whole run, for learners that anneal.
+      trained_items: which item rows `[I]`, bool, have training interactions, up to the last that does; None for all of
+        the vocabulary.
       support_width: pads supports to that many rows and compiles loss and gradient with XLA, once for each number of
         tasks: faster for small meta-batches, slower to start. Encoding is compiled too where the model's shapes are
         static. None makes one plain graph for all shapes.
@@ -50,14 +52,14 @@ class OuterStep:
 
     def __init__(self, recommender: Recommender, *, optimizer, tables: FeatureTables, clip_norm: float | None,
                  dropout: float, seed: int, dropout_spread: float = 0.0, total_steps: int = 1,
-                 support_width: int | None = None):
+                 support_width: int | None = None, trained_items: np.ndarray | None = None):
         self._recommender, self._optimizer, self._tables = recommender, optimizer, tables
         self._clip_norm, self._dropout, self._seed = clip_norm, dropout, seed
         self._dropout_spread = dropout_spread
         self._total_steps = total_steps
         self._by_rows = updates_by_rows(optimizer)
         self._id_name = recommender.feature_spec.item_id.name
-        self._catalogue = self._known_items() if recommender.learner.over_catalogue else None
+        self._catalogue = self._known_items(trained_items) if recommender.learner.over_catalogue else None
         if self._catalogue is not None:
             # Row of an item -> its place in the catalogue, -1 for none; the last row is padding's.
             self._places = np.full(tables.num_items + 1, -1, np.int32)
@@ -165,11 +167,15 @@ class OuterStep:
         rate = dropout_rates(key, rate=self._dropout, spread=self._dropout_spread)
         return [item_id_dropout(rows, tf.ones_like(rows), rate=rate, key=key) == 0 for rows in sides]
 
-    def _known_items(self) -> np.ndarray:
-        """Returns the rows of the items of the vocabulary, int32."""
+    def _known_items(self, trained: np.ndarray | None) -> np.ndarray:
+        """Returns the rows of the items of the vocabulary that have training interactions, int32."""
         feature = self._recommender.feature_spec.item_id
         ids = self._tables.items[feature.name][:self._tables.num_items].numpy()
         rows = np.flatnonzero(ids > feature.hash_buckets).astype(np.int32)
+        if trained is not None:
+            # A vocabulary may have items whose interactions are left out, as of validation users in a trial.
+            rows = rows[rows < len(trained)]
+            rows = rows[trained[rows]]
         if not len(rows):
             raise ConfigError(f"Outer loss 'softmax' requires items whose ids are in the vocabulary of "
                               f"'{feature.name}', received none. Use pairwise with sampler.negatives.")

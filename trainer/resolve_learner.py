@@ -22,17 +22,20 @@ def resolve_learner(config: TrainConfig, prepared: PreparedData) -> TrainConfig:
     from tfmeta.models.recommender import model_class
 
     label = prepared.feature_spec.label
-    levels = prepared.training_rows.distinct_labels()
-    positives_only = bool(label.unit != "rating" and not config.sampler.negatives and len(levels) and levels[0] > 0)
+    rows, ratings = prepared.training_rows, label.unit == "rating"
+    found = None if ratings or config.sampler.negatives else rows.label_range()
+    positives_only = found is not None and found[0] > 0
+    alike = positives_only and found[0] == found[1]
     if "name" not in config.learner:
-        found, options = model_class(config.model)
+        cls, options = model_class(config.model)
         config = dataclasses.replace(config, learner=default_learner(
-            label, model_class=found, model=options, learner=config.learner, positives_only=positives_only,
-            levels=levels if label.unit == "rating" else None))
+            label, model_class=cls, model=options, learner=config.learner, positives_only=positives_only, alike=alike,
+            levels=rows.distinct_labels() if ratings else None))
     loss = config.learner.get("outer_loss") or BY_UNIT[label.unit][1]
     # Weights that differ have an order that a pairwise loss learns.
-    if positives_only and loss != SOFTMAX and not (loss == "pairwise" and len(levels) > 1):
+    if positives_only and loss != SOFTMAX and not (loss == "pairwise" and not alike):
         raise ConfigError(f"Outer loss '{loss}' requires interactions that are not positive, received a training set "
                           "of positive ones alone, from which it learns nothing. Draw negatives, such as "
-                          "sampler.negatives=50, or set learner.outer_loss=softmax.")
+                          "sampler.negatives=50, or set learner.outer_loss=softmax where the learner's scores are "
+                          "products of vectors (two_tower with ridge or maml).")
     return config

@@ -103,8 +103,8 @@ def _trial_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> li
 def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> None:
     from trainer.config import load_config
     from trainer.distribution.open_distribution import open_distribution
+    from trainer.evaluation.positives_only import default_metric
     from trainer.loop import train
-    from trainer.validation import default_metric
 
     environment = VertexEnvironment.read(environ)
     config = load_config(args.config, overrides=args.overrides)
@@ -115,7 +115,7 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> None:
                           "--model-dir or AIP_MODEL_DIR.")
     distribution = open_distribution(config.distribution, cluster=environment.cluster)
     prepared = PreparedData(distribution.from_chief(lambda: _prepared(args, environment, work=work).path))
-    trial = TrialReport.read(environ, metric=args.trial_metric or default_metric(
+    trial = TrialReport.read(environ, metric=args.trial_metric or "val_" + default_metric(
         prepared.tasks("validation"), prepared.feature_spec.label))
     if trial is not None and not len(prepared.tasks("validation")):
         raise ConfigError(f"A trial requires validation tasks, '{prepared.path}' has none. Prepare data with them.")

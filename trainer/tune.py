@@ -33,7 +33,8 @@ def tune(base: TrainConfig, *, data: str, out: str, search: Mapping[str, Any] | 
       data: prepared directory with validation tasks, on which trials are scored with their whole supports.
       out: directory of the trials; a search that was cut off there goes on.
       search: dotted path -> domain; None for the default space.
-      metric: `mae` or `auc`, the mean over the validation states; default by the label's unit.
+      metric: `mae`, `auc`, or `ndcg@20` or `recall@20` over the whole catalogue, the mean over the validation states;
+        default by the label's unit, and `ndcg@20` where the validation queries hold positives only.
       budget: number of trials.
       time_limit: seconds after which no further trial begins.
       users: training users that trials are fitted on; None for all.
@@ -45,28 +46,28 @@ def tune(base: TrainConfig, *, data: str, out: str, search: Mapping[str, Any] | 
       all `trials`.
 
     Raises:
-      ConfigError: if the space or a setting does not fit.
+      ConfigError: if the space, a setting or the metric does not fit.
       DataError: if there are no validation tasks.
       RunError: if every trial failed.
     """
     prepared = PreparedData(data)
-    tasks = prepared.tasks("validation")
-    if not len(tasks):
+    if not len(prepared.tasks("validation")):
         raise DataError(f"Tuning requires validation tasks, '{prepared.path}' has none. Prepare the data with them.")
     base = resolve_learner(base, prepared)
     space = tuning_space(base, search=search)
     # The tuner seeds every trial by itself.
     system = LearnerSystem(_SYSTEM, space=SearchSpace({**space.fixed, "seed": seed}, space.search), family="tuned")
     system.check(prepared)
-    label = prepared.feature_spec.label
+    criterion = Criterion.of(prepared, metric=metric)
     subset = prepared if users is None else _subset(prepared, folder=out, users=users)
     tuner = Tuner(Workspace(out), data=SuiteData(prepared, subset, prepared), budget=budget, time_limit=time_limit,
-                  criterion=Criterion(metric or ("mae" if label.unit == "rating" else "auc"), tasks, label), seed=seed)
+                  criterion=criterion, seed=seed)
     tuner.tune(system, progress=progress)
     best = tuner.best(system)
     trials = tuner.trials(system)
     if best is None:
-        raise RunError(f"Every trial failed; the first one: {trials[0]['error']}")
+        why = trials[0]["error"] or f"{trials[0]['criterion']} is undefined on every validation task"
+        raise RunError(f"Every trial failed; the first one: {why}")
     path = filesystem.join(out, "best.yaml")
     chosen = config.to_dict(config.parse(TrainConfig, system.space.apply(best["params"])))
     filesystem.write_text(path, yaml.safe_dump(chosen, sort_keys=False))

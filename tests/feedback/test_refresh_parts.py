@@ -1,6 +1,5 @@
 """What a refresh is made of: specification, tasks, decisions, steps."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -14,7 +13,7 @@ from tfmeta.data.label import Label
 from tfmeta.data.task_sampler_config import TaskSamplerConfig
 from tfmeta.errors import ConfigError, DataError
 from trainer.feedback.refresh_config import RefreshConfig
-from trainer.feedback.refresh_decision import deciding_metric, gain, is_better, is_needed
+from trainer.feedback.refresh_decision import gain, is_better, is_needed
 from trainer.feedback.refresh_sampler import RefreshSampler, active_rows
 from trainer.feedback.refresh_steps import RefreshSteps
 
@@ -178,10 +177,7 @@ def test_better_is_less_error_or_more_auc():
     assert (kept.go_on, kept.reasons) == (False, ("the gate: worse than bias",))
 
 
-def test_metric_and_gain():
-    assert deciding_metric(LABEL, CONFIG) == "mae"
-    assert deciding_metric(LABEL, RefreshConfig(metric="auc")) == "auc"
-    assert deciding_metric(dataclasses.replace(LABEL, unit="weight"), CONFIG) == "auc"
+def test_gain():
     assert gain("mae", adapted=0.7, unadapted=0.9) == pytest.approx(0.2)
     assert gain("auc", adapted=0.7, unadapted=0.6) == pytest.approx(0.1)
 

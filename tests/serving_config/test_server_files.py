@@ -16,6 +16,7 @@ from benchmarks.serving import SWEEP
 from export import warmup
 from tfmeta.errors import ServingError
 from tfmeta.serving.batching.batching_parameters import BatchingParameters
+from tfmeta.serving.client.client_options import ClientOptions
 from tfmeta.serving.model_config_file import read_model_config_file
 
 
@@ -86,6 +87,7 @@ def test_batching_parameters():
     assert 0 <= parameters.batch_timeout_micros <= 10_000
     assert (parameters.max_batch_size, parameters.batch_timeout_micros, parameters.num_batch_threads) in SWEEP, (
         "the values are those of a measured setting")
+    assert ClientOptions().max_batch <= parameters.max_batch_size, "the client's requests would be refused"
 
 
 def test_exports_are_warmed_up_at_the_batch_sizes_that_the_server_makes():

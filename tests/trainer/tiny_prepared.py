@@ -22,7 +22,7 @@ GENRES = ("a", "b", "c", "d")
 
 
 def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_labels=False, leak=False,
-               label_shift=0.0, positives_only=False) -> str:
+               label_shift=0.0, positives_only=False, counts=False, threshold=None) -> str:
     """Writes the directory and returns its path.
 
     Args:
@@ -34,6 +34,8 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
       leak: put the test tasks' supports into the training rows, which a correct preparation never does.
       label_shift: added to every training label of the first user.
       positives_only: leave the interactions out whose label is not positive, in training and tasks.
+      counts: labels that are 1 or more where they would be 1, as of films that were watched again.
+      threshold: of relevance; default four fifths of the largest label, 1 for counts.
     """
     folder = pathlib.Path(folder)
     (folder / "tasks").mkdir(parents=True)
@@ -42,7 +44,7 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
     taste, content = rng.normal(size=(users, 4)), np.eye(4)[np.arange(items) % 4]
     rating = np.clip(np.round(3.2 + taste @ content.T + rng.normal(size=(users, items)) * 0.5), 1, 5)
     if unit != "rating":
-        rating = (rating >= 4).astype(float)
+        rating = (rating >= 4).astype(float) * (rng.integers(1, 20, rating.shape) if counts else 1)
     rows = []
     for user in range(WARM_USERS):
         chosen = rng.choice(WARM_ITEMS, rng.integers(12, 30), replace=False)
@@ -68,9 +70,10 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
     frame = pd.DataFrame(rows, columns=["user_row", "item_row", "label"])
     frame = frame.astype({"user_row": np.int32, "item_row": np.int32, "label": np.float32})
     frame["time"] = np.arange(len(frame), dtype=np.int64)
-    low, high = (1.0, 5.0) if unit == "rating" else (0.0, 1.0)
+    low, high = (1.0, 5.0) if unit == "rating" else (0.0, 20.0) if counts else (0.0, 1.0)
+    threshold = threshold or (1.0 if counts else high * 0.8)
     spec = FeatureSpec(
-        label=Label(name="rating", unit=unit, minimum=low, maximum=high, threshold=high * 0.8,
+        label=Label(name="rating", unit=unit, minimum=low, maximum=high, threshold=threshold,
                     mean=float(np.float32(frame["label"].mean())), std=1.0),
         user_id=_categorical("user", [f"u{i}" for i in range(WARM_USERS)]),
         item_id=_categorical("movie", [f"i{i}" for i in range(WARM_ITEMS)]),

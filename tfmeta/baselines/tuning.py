@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tfmeta.baselines import BASELINES, build_baseline
+from tfmeta.baselines import BASELINES, Baseline, build_baseline
 from tfmeta.data.prepared_data import PreparedData
+from tfmeta.data.task_set import TaskSet
 from tfmeta.errors import DataError
 from tfmeta.metrics import ranking, rating
 
+# Takes a fitted baseline, tasks without and with query labels; returns `[T]`, more being better, NaN where undefined.
+Measure = Callable[[Baseline, TaskSet, TaskSet], np.ndarray]
 # Settings compared per baseline; a learner gets as many trials.
 BUDGET = 12
 
@@ -21,7 +24,8 @@ class Tuning:
 
     Attributes:
       params: the chosen setting.
-      criterion: `mae` or `auc`, the mean over validation states of the mean over tasks with their whole support.
+      criterion: `mae`, `auc` or the name of the measure given, the mean over validation states of the mean over tasks
+        with their whole support.
       trials: every setting with its value, in the order tried.
     """
 
@@ -31,7 +35,7 @@ class Tuning:
 
 
 def tune(name: str, prepared: PreparedData, *, budget: int = BUDGET, seed: int = 0,
-         progress: Callable[[int], Any] | None = None) -> Tuning:
+         measure: tuple[str, Measure] | None = None, progress: Callable[[int], Any] | None = None) -> Tuning:
     """Fits every setting of a baseline's grid on the training data and keeps the best on the validation tasks.
 
     The criterion is MAE for ratings in the label's unit and AUC otherwise; one setting serves all states, whose
@@ -42,6 +46,7 @@ def tune(name: str, prepared: PreparedData, *, budget: int = BUDGET, seed: int =
       prepared: a directory with validation tasks.
       budget: settings tried; of a larger grid, that many drawn without replacement.
       seed: of the draw.
+      measure: name and function of another criterion, for all baselines.
       progress: called with 1 after each trial.
 
     Raises:
@@ -52,8 +57,8 @@ def tune(name: str, prepared: PreparedData, *, budget: int = BUDGET, seed: int =
         chosen = np.random.default_rng([seed, len(grid)]).permutation(len(grid))[:budget]
         grid = [grid[i] for i in sorted(chosen)]
     label = prepared.feature_spec.label
-    by_error = label.unit == "rating" and BASELINES[name].label_unit
-    criterion = "mae" if by_error else "auc"
+    by_error = measure is None and label.unit == "rating" and BASELINES[name].label_unit
+    criterion = measure[0] if measure else "mae" if by_error else "auc"
     if len(grid) == 1:
         return Tuning(grid[0], criterion, ())
     tasks = prepared.tasks("validation")
@@ -63,12 +68,14 @@ def tune(name: str, prepared: PreparedData, *, budget: int = BUDGET, seed: int =
     blind = dataclasses.replace(tasks, query_label=np.full_like(tasks.query_label, np.nan))
     trials = []
     for params in grid:
-        score = build_baseline(name, **params).fit(prepared).score(blind)
-        if by_error:
-            value = rating.mae(score, tasks.query_label, tasks.query_length, minimum=label.minimum,
-                               maximum=label.maximum)
+        baseline = build_baseline(name, **params).fit(prepared)
+        query = (tasks.query_label, tasks.query_length)
+        if measure:
+            value = measure[1](baseline, blind, tasks)
+        elif by_error:
+            value = rating.mae(baseline.score(blind), *query, minimum=label.minimum, maximum=label.maximum)
         else:
-            value = ranking.auc(score, tasks.query_label, tasks.query_length, threshold=label.threshold)
+            value = ranking.auc(baseline.score(blind), *query, threshold=label.threshold)
         means = [np.nanmean(value[tasks.state == s]) for s in tasks.states
                  if not np.isnan(value[tasks.state == s]).all()]
         trials.append((params, float(np.mean(means)) if means else float("nan")))

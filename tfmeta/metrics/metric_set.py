@@ -31,7 +31,8 @@ class MetricSet:
 
     Attributes:
       label: range, unit and threshold of relevance.
-      cutoffs: the k of ndcg, precision, recall, f1 and hit.
+      cutoffs: the k of ndcg, precision, recall, f1 and hit; none leaves out `mrr`, too: AUC is then the only one of the
+        order of the query.
       levels: ascending label values for the rounding behind `mae_median`; None leaves it out.
     """
 
@@ -126,5 +127,6 @@ class MetricSet:
             result[f"ndcg_linear@{k}"] = ranking.ndcg_linear(ranked, k=k)
             for name in ("precision", "recall", "f1", "hit"):
                 result[f"{name}@{k}"] = getattr(ranking, name)(ranked, k=k, threshold=threshold)
-        result["mrr"] = ranking.mrr(ranked, threshold=threshold)
+        if self.cutoffs:
+            result["mrr"] = ranking.mrr(ranked, threshold=threshold)
         return result

@@ -22,7 +22,7 @@ _MOST_STEPS = 100  # as `OrdinalRidge` takes
 
 
 def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, learner: dict,
-                    levels: Sequence[float] | None = None, positives_only: bool = False) -> dict:
+                    levels: Sequence[float] | None = None, positives_only: bool = False, alike: bool = False) -> dict:
     """Completes the options of a learner that has no name.
 
     The first that fits is taken:
@@ -32,8 +32,8 @@ def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, 
     2. `ridge`: any label, a model as in 1.
     3. `maml`: everything else, such as `embedding` with its default scope.
 
-    With `positives_only` their outer loss is the softmax over all items (and the inner loss of `ridge` the squared
-    error) unless a loss is given or the model has no index.
+    With `positives_only` their outer loss is the softmax over all items (and, of labels that are all alike, the inner
+    loss of `ridge` the squared error) unless a loss is given or the model has no index.
 
     One fits only if it has all the options given: `{"inner_steps": 3}` without a name is `maml`.
 
@@ -44,6 +44,7 @@ def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, 
       learner: options without a name, `scope` among them or not.
       levels: distinct labels that occur; None if unknown, then the label's bounds alone decide about levels.
       positives_only: whether labels are implicit feedback and the learner will see positive ones alone.
+      alike: whether these are all the same, as those of visits.
 
     Returns:
       The options with `name`, `step` where it is `ordinal_ridge` and the step is not 1, and losses as said above.
@@ -62,7 +63,8 @@ def default_learner(label: Label, *, model_class: type[MetaModel], model: dict, 
     losses = {"outer_loss": SOFTMAX} if chosen else {}
     fitting = {"maml": losses}
     if model_class.has_linear_head(scope, model):
-        fitting = {"ridge": {"inner_loss": "squared_error", **losses} if chosen else {}, **fitting}
+        inner = {"inner_loss": "squared_error"} if chosen and alike else {}
+        fitting = {"ridge": inner | losses, **fitting}
         step = None if label.unit != "rating" else 1.0 if "step" in given else rating_step(label, levels)
         if step is not None:
             fitting = {"ordinal_ridge": {} if step == 1.0 else {"step": step}, **fitting}

@@ -125,9 +125,12 @@ class Benchmark:
         return _hash([values, seed, self.data.refit.training_fingerprint(), *self._test_key()])
 
     def refit_settings(self, system: System, params: dict[str, Any]) -> dict[str, Any]:
-        """Returns the nested settings of the final fit: those of the best trial, epochs by `refit_epoch_factor`."""
+        """Returns the nested settings of the final fit: those of the best trial, epochs by `refit_epoch_factor`.
+
+        A configuration that is not searched is taken as it is.
+        """
         values = system.space.apply(params)
-        if "epochs" in values:
+        if "epochs" in values and system.space.search:
             values["epochs"] = max(1, round(values["epochs"] * self.suite.refit_epoch_factor))
         return values
 

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 
 from tfmeta.data.label import Label
+from tfmeta.data.prepared_data import PreparedData
 from tfmeta.data.task_set import TaskSet
 from tfmeta.metrics import lower_is_better, ranking, rating
 from trainer.evaluation.catalogue import Catalogue
+from trainer.evaluation.positives_only import METRICS, catalogue_of, chosen_metric
 from trainer.evaluation.scorer import Scorer
 
 
@@ -27,6 +29,21 @@ class Criterion:
     tasks: TaskSet
     label: Label
     catalogue: Catalogue | None = None
+
+    @classmethod
+    def of(cls, prepared: PreparedData, *, metric: str | None = None) -> "Criterion":
+        """Returns the criterion on the validation tasks of a prepared directory.
+
+        Args:
+          prepared: the directory.
+          metric: name; None takes what the label and the tasks have (`default_metric`).
+
+        Raises:
+          ConfigError: if the metric is undefined because the queries hold positives only.
+        """
+        tasks, label = prepared.tasks("validation"), prepared.feature_spec.label
+        metric = chosen_metric(metric, tasks, label, of=f"the validation tasks of '{prepared.path}'")
+        return cls(metric, tasks, label, catalogue_of(prepared) if metric in METRICS else None)
 
     def metric_of(self, scorer: Scorer) -> str:
         """Returns what this model is judged by."""

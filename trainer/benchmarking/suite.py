@@ -23,8 +23,8 @@ class Suite:
       catalogue_cutoff: cut-off of recall and NDCG over the whole catalogue; None measures neither.
       catalogue_ks: numbers of support rows at which they are measured.
       tuning_users: training users that trials are fitted on.
-      refit_epoch_factor: epochs of the final fit for each one of a trial. Above 1 where a trial on enough users to tell
-        settings apart has no time for all the epochs that they deserve.
+      refit_epoch_factor: epochs of a searched system's final fit for each one of a trial. Above 1 where a trial on so
+        many users that it tells settings apart has no time for all the epochs that they deserve.
       validation_tasks: validation tasks of each state that a trial is scored on.
       content_profile: whether items get their `ContentProfile` as one feature more, for all systems alike.
       split: how the data are split; None takes the data set's default.

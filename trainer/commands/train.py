@@ -16,7 +16,7 @@ examples:
     tfmeta train --data prepared --out runs/third       on each host, with its own index
   tfmeta train --print-config                                                  all settings and their defaults
 
-A configuration that names no learner gets ordinal_ridge for ratings on levels, ridge for clicks and weights, and maml
+A configuration that names no learner gets ordinal_ridge for ratings on levels, ridge for other labels, and maml
 where the model has no linear head; the run's config.yaml says which. '--set learner.name=NAME' takes another.
 Several GPUs or workers share each meta-batch ('distribution', docs/scale.md): the same run up to rounding.
 Without validation tasks in the data, training lasts exactly `epochs` epochs; otherwise the best epoch is kept.

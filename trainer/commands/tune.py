@@ -29,14 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="override one setting of it; repeatable")
     parser.add_argument("--space", metavar="FILE", help="YAML file with what is searched")
-    parser.add_argument("--metric", choices=("mae", "auc"), help="default mae for ratings, else auc")
+    parser.add_argument("--metric", choices=("mae", "auc", "ndcg@20", "recall@20"),
+                        help="default mae for ratings, ndcg@20 over the whole catalogue where there are positives "
+                             "only, else auc")
     parser.add_argument("--budget", type=int, default=16, metavar="N", help="trials (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="MIN",
                         help="minutes after which no further trial begins (default: %(default)s)")
     parser.add_argument("--users", type=int, metavar="N", help="training users of a trial; default all")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of draws and fits (default: 0)")
     parser.add_argument("--print-vertex-study", action="store_true",
-                        help="print the space as Vertex AI's StudySpec and stop; --data is not needed")
+                        help="print the space as Vertex AI's StudySpec and stop; --data is needed for the default "
+                             "metric alone, which is mae without it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     base = load_config(args.config, overrides=args.overrides)
     search = configs.load_yaml(args.space) if args.space else None
     if args.print_vertex_study:
-        print(json.dumps(vertex_study(tuning_space(base, search=search), metric=f"val_{args.metric or 'mae'}"),
+        metric = args.metric or ("mae" if args.data is None else _default_metric(args.data))
+        print(json.dumps(vertex_study(tuning_space(base, search=search), metric=f"val_{metric}"),
                          indent=None if args.json else 2))
         return 0
     for name in ("data", "out"):
@@ -75,3 +79,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"{trial['number']:>3}  {value}  {trial['seconds']:.0f} s  {trial['params']}")
     print(f"Best: {outcome['criterion']} {outcome['value']:.4f} in trial {outcome['number']}: {outcome['config']}")
     return 0
+
+
+def _default_metric(data: str) -> str:
+    from tfmeta.data.prepared_data import PreparedData
+    from trainer.evaluation.positives_only import default_metric
+
+    prepared = PreparedData(data)
+    return default_metric(prepared.tasks("validation"), prepared.feature_spec.label)

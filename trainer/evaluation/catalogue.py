@@ -19,7 +19,8 @@ class Catalogue:
     """Measures `recall@k` and `ndcg@k` over all items that a user has not met, on the first split of the tasks.
 
     Candidates are all items but the user's training interactions and whole support, so they are the same at every k.
-    Relevant are the query items with a label at or above the threshold, with gain `2^label - 1`.
+    Relevant are the query items with a label at or above the threshold, with a gain in proportion to
+    `2^label - 1`.
 
     Args:
       train: training interactions.
@@ -76,7 +77,9 @@ class Catalogue:
             real = np.arange(tasks.query_item.shape[1])[None, :] < tasks.query_length[:, None]
             label = np.where(real, tasks.query_label, -np.inf).astype(np.float64)
             relevant = np.where(label >= self.label.threshold, tasks.query_item, -1)
-            gain = np.where(relevant >= 0, np.exp2(label) - 1.0, 0.0)
+            # Over 2^top, which leaves NDCG as it is: counts of a thousand are common among weights.
+            top = np.where(relevant >= 0, label, 0.0).max(axis=1, keepdims=True)
+            gain = np.where(relevant >= 0, np.exp2(label - top) - np.exp2(-top), 0.0)
             ranks = rank(index, self._candidates(tasks), relevant, gain)
             for name, value in zip(self.metrics, (ranks.recall(k=self.cutoff), ranks.ndcg(gain, k=self.cutoff)),
                                    strict=True):

@@ -9,12 +9,12 @@ import numpy as np
 from tfmeta.baselines import baselines_for
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.errors import RunError
-from trainer.evaluation.catalogue import Catalogue
 from trainer.evaluation.environment import environment as describe_environment
 from trainer.evaluation.evaluate import DEFAULT_KS, check_ks, check_support, evaluate
-from trainer.evaluation.evaluation import Evaluation
+from trainer.evaluation.evaluation import FAMILY_METRICS, Evaluation
 from trainer.evaluation.history_scorer import HistoryScorer
 from trainer.evaluation.oracle_scorer import OracleScorer
+from trainer.evaluation.positives_only import protocol
 from trainer.evaluation.references import References, fit_references
 from trainer.evaluation.results_file import write_results
 from trainer.run_directory import RunDirectory
@@ -67,6 +67,7 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
       features: `full` or `genres_only`, for the rows.
       batch_size: tasks adapted at once.
       catalogue_cutoff: also measures recall and NDCG at that cut-off over the whole catalogue, on the first split.
+        Where the test tasks' queries hold positives only these stand instead of the list metrics, by default at 20.
       history: also measures every model with the user's training interactions as further support in the item-cold
         state, as `<model>_history`.
       strict_ks: refuse a k that is larger than every support of the test tasks; otherwise all of the support is taken.
@@ -96,10 +97,9 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
     if strict_ks:
         check_support(ks, longest=int(tasks.support_length.max()), of=f"the test tasks of '{prepared.path}'")
     common = {"label": spec.label, "ks": ks, "states": states, "features": features, "progress": progress,
-              "levels": label_levels(prepared)}
-    if catalogue_cutoff is not None:
-        common["catalogue"] = Catalogue(prepared.train, num_users=len(prepared.users), num_items=len(prepared.items),
-                                        label=spec.label, cutoff=catalogue_cutoff)
+              "levels": label_levels(prepared), **protocol(tasks, prepared, cutoff=catalogue_cutoff)}
+    # Only where no others are measured: the family of hypotheses of ratings stays as it is.
+    family = common["catalogue"].metrics if common.get("cutoffs") == () else FAMILY_METRICS
     references, scorers = None, []
     chosen = list(baselines_for(spec.label.unit)) if baselines is None else list(baselines)
     if chosen:
@@ -128,9 +128,9 @@ def evaluate_runs(runs: Sequence[str], *, data: str | None = None, tuning_data: 
         results.append(own)
         if len(opened) > 1:
             joint = Evaluation.merge([shared, own])
-            write_results(run.file("evaluation"), joint, joint.rows(), environment=head)
+            write_results(run.file("evaluation"), joint, joint.rows(family=family), environment=head)
     evaluation = Evaluation.merge([shared, *results])
-    rows = evaluation.rows()
+    rows = evaluation.rows(family=family)
     if len(opened) == 1:
         write_results(opened[0][1].file("evaluation"), evaluation, rows, environment=head)
     if out is not None:

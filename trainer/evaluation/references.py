@@ -8,10 +8,11 @@ from typing import Any
 
 from tfmeta import __version__
 from tfmeta.baselines import BASELINES, Baseline, build_baseline
-from tfmeta.baselines.tuning import BUDGET, tune
+from tfmeta.baselines.tuning import BUDGET, Measure, tune
 from tfmeta.data.prepared_data import PreparedData
 from tfmeta.errors import ConfigError, suggest
 from tfmeta.io import filesystem
+from trainer.evaluation.positives_only import METRICS, catalogue_of, positives_only
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +53,16 @@ def fit_references(names: Sequence[str], prepared: PreparedData, *, tuning_data:
     report = progress or (lambda text: None)
     tuning_data = tuning_data or prepared
     tunable = len(tuning_data.tasks("validation")) > 0
+    measure = _measure(tuning_data)
     known = _read(cache) if tunable else {}
     params, fitted = {}, []
     for name in names:
         report(f"baseline {name}")
         if tunable:
-            key = _key(name, tuning_data, budget)
+            key = _key(name, tuning_data, budget, *measure[:1])
             if known.get(name, {}).get("key") != key:
-                known[name] = {"key": key, "params": tune(name, tuning_data, budget=budget).params}
+                chosen = tune(name, tuning_data, budget=budget, measure=measure or None).params
+                known[name] = {"key": key, "params": chosen}
                 if cache is not None:
                     filesystem.write_text(cache, json.dumps(known, indent=2) + "\n")
             params[name] = known[name]["params"]
@@ -69,8 +72,16 @@ def fit_references(names: Sequence[str], prepared: PreparedData, *, tuning_data:
     return References(tuple(fitted), params, tunable)
 
 
-def _key(name: str, tuning_data: PreparedData, budget: int) -> str:
-    content = json.dumps([tuning_data.training_fingerprint(), __version__, BASELINES[name].grid(), budget])
+def _measure(prepared: PreparedData) -> tuple[str, Measure] | tuple[()]:
+    """Returns what baselines are tuned by where the labels of a query say nothing, with its name."""
+    if not positives_only(prepared.tasks("validation"), prepared.feature_spec.label):
+        return ()
+    catalogue = catalogue_of(prepared)
+    return METRICS[0], lambda baseline, blind, tasks: catalogue.measure(baseline, blind, part=tasks)[METRICS[0]]
+
+
+def _key(name: str, tuning_data: PreparedData, budget: int, *criterion: str) -> str:
+    content = json.dumps([tuning_data.training_fingerprint(), __version__, BASELINES[name].grid(), budget, *criterion])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from tfmeta.metrics import lower_is_better
 
 _ORDER = {"floor": 0, "reference": 1, "learner": 2, "ceiling": 3}
-_NAMES = {"auc": "AUC", "mae": "MAE", "mrr": "MRR", "logloss": "log loss", "ndcg@5": "NDCG@5"}
+_NAMES = {"auc": "AUC", "mae": "MAE", "mrr": "MRR", "logloss": "log loss", "ndcg@5": "NDCG@5",
+          "ndcg@20": "NDCG@20"}
 # The columns, for the first set of which all have rows.
 _COLUMNS = (("mae", "ndcg@5", "auc"), ("logloss", "ndcg@5", "auc"), ("ndcg@5", "mrr", "auc"))
 
@@ -18,7 +19,8 @@ def format_table(rows: list[dict[str, Any]], *, metrics: tuple[str, ...] | None 
 
     Args:
       rows: of `Evaluation.rows()`; of several seeds the aggregate is shown.
-      metrics: columns; default error, NDCG@5 and AUC as far as the label's unit has them.
+      metrics: columns; default error, NDCG@5 and AUC as far as the label's unit has them, and recall and NDCG over the
+        whole catalogue where they were measured.
       task_side: whether metrics are averaged over users or items.
     """
     blocks = []
@@ -32,7 +34,10 @@ def _state_table(rows: list[dict[str, Any]], state: str, metrics: tuple[str, ...
     rows = [r for r in rows if r["seed"] == "mean" or r["model"] not in aggregated]
     if metrics is None:
         present = {r["metric"] for r in rows if r["role"] == "learner"} or {r["metric"] for r in rows}
-        metrics = next((c for c in _COLUMNS if set(c) <= present), ("auc",))
+        # Over the whole catalogue, with a cut-off of their own.
+        cutoffs = [m.partition("@")[2] for m in sorted(present) if m.startswith("recall@")]
+        catalogue = tuple(f"{name}@{k}" for k in cutoffs if f"f1@{k}" not in present for name in ("ndcg", "recall"))
+        metrics = (*next((c for c in _COLUMNS if set(c) <= present), () if catalogue else ("auc",)), *catalogue)
     table = {(r["model"], r["seed"], r["k"], r["metric"]): r for r in rows}
     models = sorted(dict.fromkeys((r["model"], r["seed"], r["role"], r["uses_history"]) for r in rows),
                     key=lambda m: _ORDER[m[2]])

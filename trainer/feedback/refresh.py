@@ -26,13 +26,14 @@ from tfmeta.serving.model_versions import list_versions
 from trainer.evaluation.environment import environment
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.evaluate_run import evaluate_runs
+from trainer.evaluation.positives_only import CUTOFF, METRICS, chosen_metric, protocol
 from trainer.evaluation.results_file import read_json, write_results
 from trainer.feedback.drift import Window, drift_report
 from trainer.feedback.gain_trend import read_gains
 from trainer.feedback.promotion import promote
 from trainer.feedback.refresh_config import RefreshConfig
 from trainer.feedback.refresh_data import interactions_of, refresh_data
-from trainer.feedback.refresh_decision import deciding_metric, gain, is_better, is_needed
+from trainer.feedback.refresh_decision import gain, is_better, is_needed
 from trainer.feedback.refresh_start import RefreshStart
 from trainer.feedback.refresh_steps import RefreshSteps
 from trainer.run_directory import RunDirectory
@@ -114,7 +115,6 @@ class _Refresh:
         self._events = log.outcomes(self._start, self._end)
         self._users, self._items = log.users(), log.items()
         self._steps = RefreshSteps(self._file("steps"))
-        self._metric = deciding_metric(self._last.feature_spec.label, config)
         self._inputs = {"config": configs.to_dict(config), "run": self._last.summary["hash"],
                         "data": self._last.training_fingerprint,
                         "events": [_digest(f) for f in (self._events, self._users, self._items)],
@@ -169,6 +169,9 @@ class _Refresh:
         bar.set_description("data")
         counts = self._steps.do("data", self._inputs, lambda _: self._prepare())
         self._prepared = PreparedData(self._file("data"))
+        self._metric = chosen_metric(self._config.metric, self._prepared.tasks("test"), self._last.feature_spec.label,
+                                     of="the newest users")
+        self._cutoff = CUTOFF if self._metric in METRICS else None
         if counts["new_tasks"] < self._config.min_new_tasks:
             raise DataError(f"A refresh requires {self._config.min_new_tasks} users to train on with events in the "
                             f"window, received {counts['new_tasks']}. Wait for more, or change window_days or "
@@ -232,8 +235,9 @@ class _Refresh:
         # With the specification that it was trained and exported with: what is new is unknown to it.
         tables = FeatureTables.from_prepared(self._prepared, feature_spec=self._last.feature_spec)
         scorer = RecommenderScorer(self._last.recommender(), tables=tables, name=_BEFORE)
-        found = evaluate([scorer], self._prepared.tasks("test"), label=self._last.feature_spec.label, ks=_KS,
-                         seed=self._last.config.seed)
+        tasks = self._prepared.tasks("test")
+        found = evaluate([scorer], tasks, label=self._last.feature_spec.label, ks=_KS, seed=self._last.config.seed,
+                         **protocol(tasks, self._prepared, cutoff=self._cutoff))
         write_results(self._file(_BEFORE), found, found.rows(), environment=environment())
         return self._figures(read_json(self._file(f"{_BEFORE}.json"))["rows"], _BEFORE)
 
@@ -249,7 +253,8 @@ class _Refresh:
     def _evaluate_after(self) -> dict[str, Any]:
         unit = self._last.feature_spec.label.unit
         bias = [b for b in gate.BIAS_BASELINES if b in baselines_for(unit)]
-        evaluate_runs([f"{_AFTER}={self._file('run')}"], data=self._prepared.path, ks=_KS, baselines=bias)
+        evaluate_runs([f"{_AFTER}={self._file('run')}"], data=self._prepared.path, ks=_KS, baselines=bias,
+                      catalogue_cutoff=self._cutoff)
         return self._figures(read_json(self._file("run", "evaluation.json"))["rows"], _AFTER)
 
     def _gate_reasons(self) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ class RefreshConfig:
       query_size, min_interactions, max_interactions: of a test task, see `SplitConfig`; its query is the user's last
         interactions.
       min_new_tasks, min_test_users: with fewer, nothing is decided by so little data.
-      metric: that decides; None takes `mae` for ratings and `auc` otherwise.
+      metric: that decides; None takes `mae` for ratings, `ndcg@20` over the whole catalogue where the newest users'
+        queries hold positives only, and `auc` otherwise.
       hold_share: the last run holds its gain from adaptation while the gain on the newest users is at least this share
         of what its own evaluation had.
       max_decline: the last run holds its quality while the metric on the newest users is worse than in its own
@@ -44,7 +45,7 @@ class RefreshConfig:
     max_interactions: int | None = None
     min_new_tasks: int = 50
     min_test_users: int = 30
-    metric: Literal["mae", "auc", "ndcg@5"] | None = None
+    metric: Literal["mae", "auc", "ndcg@5", "ndcg@20", "recall@20"] | None = None
     hold_share: float = 0.8
     max_decline: float = 0.05
     min_improvement: float = 0.0

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tfmeta.data.label import Label
 from tfmeta.metrics import lower_is_better
 from tfmeta.metrics.significance import bootstrap_interval, wilcoxon
 from trainer.feedback.refresh_config import RefreshConfig
@@ -25,11 +24,6 @@ class Decision:
 
     go_on: bool
     reasons: tuple[str, ...]
-
-
-def deciding_metric(label: Label, config: RefreshConfig) -> str:
-    """Returns the metric that decides."""
-    return config.metric or ("mae" if label.unit == "rating" else "auc")
 
 
 def gain(metric: str, *, adapted: float, unadapted: float) -> float:

@@ -14,7 +14,7 @@ REQUIRED = ("state", "model", "role", "k", "metric", "value")
 ROLES = ("floor", "reference", "learner", "ceiling")
 # The order of columns and panels; what is not named here follows in alphabetical order.
 METRIC_ORDER = ("auc", "ndcg@5", "mae", "rmse", "logloss", "ndcg_linear@5", "mrr", "accuracy", "precision@5",
-                "recall@5", "f1@5", "hit@5", "recall@20", "ndcg@20", "rmse_pooled", "mae_median")
+                "recall@5", "f1@5", "hit@5", "ndcg@20", "recall@20", "rmse_pooled", "mae_median")
 # The ceiling that knows how synthetic data were made, and sees the same support rows as the learner.
 ATTAINABLE = "synthetic_fold_in"
 

@@ -11,10 +11,11 @@ from tfmeta import __version__
 from tfmeta.errors import RunError
 from tfmeta.io import filesystem
 from tfmeta.metrics import lower_is_better
+from trainer.evaluation.positives_only import METRICS as POSITIVES_METRICS
 from trainer.report.result_rows import ATTAINABLE, ResultRows, k_order
 from trainer.report.words import metric_name, model_name, state_name
 
-_PANELS = ("auc", "ndcg@5", "mae")
+_PANELS = ("auc", "ndcg@5", "mae", *POSITIVES_METRICS)
 _STATES = {"user_cold": "people who are not in the training data",
            "item_cold": "items that are not in the training data", "both_cold": "both",
            "warm": "known people and items, other interactions"}

@@ -27,7 +27,8 @@ class ClientOptions:
       keep_alive: pings of a gRPC connection, or None for none.
       telemetry: True for OpenTelemetry spans by the global tracer provider, or a tracer provider; False for none.
       max_message_bytes: largest request or reply.
-      max_batch: rows (users) of a request; larger batches are sent as several. At most the server's `max_batch_size`.
+      max_batch: rows (users) of a request; larger batches are sent as several. At most the server's `max_batch_size`,
+        which is 16 in `serving_config/batching_parameters.txt`.
       max_candidates: candidates of a request; longer lists are sent as several.
       parallel: requests of one call that are under way at the same time.
       description_age: seconds after which the description of a model's latest version is read again.
@@ -42,7 +43,7 @@ class ClientOptions:
     keep_alive: KeepAlive | None = None
     telemetry: Any = False
     max_message_bytes: int = 64 << 20
-    max_batch: int = 32
+    max_batch: int = 16
     max_candidates: int = 2048
     parallel: int = 4
     description_age: float = 300.0

@@ -20,6 +20,7 @@ def evaluate(*, ks: str, baselines: str, prepared, run, evaluated, metrics, repo
     """
     from trainer.commands.evaluate import parse_ks, parse_names
     from trainer.evaluation.evaluate_run import evaluate_runs
+    from trainer.evaluation.positives_only import METRICS
     from trainer.report import write_run_report
     from trainer.report.result_rows import ResultRows
 
@@ -33,7 +34,7 @@ def evaluate(*, ks: str, baselines: str, prepared, run, evaluated, metrics, repo
     table = ResultRows.of(result.rows)
     for state in table.states:
         for model in table.models(state, "learner"):
-            for name in ("auc", "ndcg@5", "mae"):
+            for name in ("auc", "ndcg@5", "mae", *METRICS):
                 curve = table.curve(state, model, name)
                 if curve:
                     metrics.metadata[f"{state}_{name.replace('@', '_at_')}"] = float(curve[-1]["value"])
