@@ -78,9 +78,9 @@ def test_distinct_labels_of_all_row_groups(tmp_path):
     write_train(interactions, label != 3.0, path=path, rows_per_group=20)
     found = TrainingRows(path).distinct_labels()
     np.testing.assert_array_equal(found, np.setdiff1d(label, [3.0]))
-    assert TrainingRows(path).label_range() == (0.0, 24.5)
+    assert TrainingRows(path).label_summary() == (0.0, 24.5, 192 / 196)
     write_train(interactions, label > 100, path=(empty := str(tmp_path / "none.parquet")), rows_per_group=20)
-    assert TrainingRows(empty).label_range() is None
+    assert TrainingRows(empty).label_summary() is None
     # Past the limit the rest is not read.
     some = TrainingRows(path).distinct_labels(limit=7)
     assert 7 < len(some) < len(found) and set(some) < set(found)

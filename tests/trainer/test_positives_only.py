@@ -27,6 +27,7 @@ from trainer.outer_step import OuterStep
 from trainer.pipelines.step_artifact import StepArtifact
 from trainer.pipelines.steps.evaluate import evaluate
 from trainer.report import write_run_report
+from trainer.resolve_learner import resolve_learner
 from trainer.run_directory import RunDirectory
 from trainer.validation import Validation
 
@@ -57,6 +58,16 @@ def test_the_default_learner_compares_positives_with_all_items(trained):
     best = max(record["val_ndcg@20"] for record in result.history)
     assert result.metric == "val_ndcg@20" and result.best == best
     assert best > max(record["val_base_ndcg@20"] for record in result.history[:1])
+
+
+@pytest.mark.parametrize(("strays", "said"), [(0, False), (1, True), (60, False)])
+def test_a_stray_label_that_changes_the_default_learner_is_named(strays, said, tmp_path, caplog):
+    prepared = PreparedData(write_tiny(tmp_path / "data", unit="click", positives_only=True, strays=strays))
+    learner = resolve_learner(load_config(SMALL | {"learner": {}}), prepared).learner
+    number = prepared.training_rows.num_rows
+    assert learner.get("outer_loss") == (None if strays else "softmax")
+    assert any(f"Only {strays} of {number} training labels" in line for line in caplog.messages) == said
+    assert len(caplog.messages) == said
 
 
 def test_validation_is_the_catalogues_measure_of_the_evaluation(trained, visits):

@@ -22,7 +22,7 @@ GENRES = ("a", "b", "c", "d")
 
 
 def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_labels=False, leak=False,
-               label_shift=0.0, positives_only=False, counts=False, threshold=None) -> str:
+               label_shift=0.0, positives_only=False, counts=False, threshold=None, strays=0) -> str:
     """Writes the directory and returns its path.
 
     Args:
@@ -36,6 +36,7 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
       positives_only: leave the interactions out whose label is not positive, in training and tasks.
       counts: labels that are 1 or more where they would be 1, as of films that were watched again.
       threshold: of relevance; default four fifths of the largest label, 1 for counts.
+      strays: so many of the first training rows get the label 0.
     """
     folder = pathlib.Path(folder)
     (folder / "tasks").mkdir(parents=True)
@@ -67,6 +68,7 @@ def write_tiny(folder, *, unit="rating", validation=True, seed=0, permute_test_l
         for user, support, labels in zip(test_tasks["user_row"], test_tasks["support_item"],
                                          test_tasks["support_label"], strict=True):
             rows += [(user, item, label) for item, label in zip(support, labels, strict=True)]
+    rows = [(user, item, label if place >= strays else 0) for place, (user, item, label) in enumerate(rows)]
     frame = pd.DataFrame(rows, columns=["user_row", "item_row", "label"])
     frame = frame.astype({"user_row": np.int32, "item_row": np.int32, "label": np.float32})
     frame["time"] = np.arange(len(frame), dtype=np.int64)

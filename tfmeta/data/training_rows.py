@@ -104,14 +104,15 @@ class TrainingRows:
                     break
         return found
 
-    def label_range(self) -> tuple[float, float] | None:
-        """Returns the smallest and the largest label, or None without rows."""
-        low, high = np.inf, -np.inf
+    def label_summary(self) -> tuple[float, float, float] | None:
+        """Returns the smallest label, the largest and the share of positive ones, or None without rows."""
+        low, high, positive = np.inf, -np.inf, 0
         with self._open() as file:
             for group in range(len(self.group_start) - 1):
                 label = _column(file.read_row_group(group, columns=["label"], use_threads=False), "label", np.float32)
                 low, high = min(low, label.min(initial=np.inf)), max(high, label.max(initial=-np.inf))
-        return None if high < low else (float(low), float(high))
+                positive += int((label > 0).sum())
+        return None if high < low else (float(low), float(high), positive / self.num_rows)
 
     @contextlib.contextmanager
     def reader(self) -> Iterator["_Reader"]:
