@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfmeta.learners.linear_solve import in_range, matvec
+from tfmeta.learners.linear_solve import in_range
 from tfmeta.learners.linear_system import LinearSystem
 
 
@@ -34,12 +34,12 @@ def output_changes(system: LinearSystem, query: tf.Tensor) -> tuple[tf.Tensor, t
         return tf.linalg.triangular_solve(lower, tf.linalg.matrix_transpose(right))
 
     from_rows, from_query = half(rows), half(query)
-    right = matvec(rows, system.target, transpose=True)
+    right = tf.linalg.matvec(rows, system.target, transpose_a=True)
     if system.shift is not None:
         right += system.shift
     solution = half(right[:, None, :])[..., 0]
-    fitted = matvec(from_rows, solution, transpose=True)
-    moved = matvec(from_query, solution, transpose=True)
+    fitted = tf.linalg.matvec(from_rows, solution, transpose_a=True)
+    moved = tf.linalg.matvec(from_query, solution, transpose_a=True)
     leverage = tf.reduce_sum(tf.square(from_rows), axis=1)
     # 1 - h_i is at least 1 / (1 + |f_i|^2), whatever rounding says.
     rest = tf.maximum(1 - leverage, 1 / (1 + tf.reduce_sum(tf.square(rows), axis=2)))

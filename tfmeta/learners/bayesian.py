@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmeta.config import require
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import covariance_factor, in_range, matvec, solve_whitened
+from tfmeta.learners.linear_solve import covariance_factor, in_range, solve_whitened
 from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.logistic_solve import logistic_rows, solve_logistic_whitened
 from tfmeta.learners.losses import binary_cross_entropy, gaussian_likelihood
@@ -94,27 +94,27 @@ class Bayesian(Learner):
     def adapt(self, fast: Fast, support: Support) -> Fast:
         features, offset = self.model.linear(support.user, support.item)
         mean, factor = fast["mean"], self._matrix(fast)
-        output = matvec(features, mean) + offset
+        output = tf.linalg.matvec(features, mean) + offset
         if self.logistic:
             rows = logistic_rows(support.target, support.length)
             whitened = in_range(_where(rows.used, tf.linalg.matmul(features, factor)))
             output = _where(rows.used, output)
             z = solve_logistic_whitened(whitened, output, rows=rows, steps=self.newton_steps)
-            curvature = rows.curvature(output + matvec(whitened.rows, z))
+            curvature = rows.curvature(output + tf.linalg.matvec(whitened.rows, z))
             observed = in_range(whitened.rows * tf.sqrt(curvature)[..., None])
         else:
             used = usable_rows(support)
             observed = in_range(_where(used, tf.linalg.matmul(features, factor) / self.noise()))
             z = solve_whitened(observed, _where(used, support.target - output) / self.noise())
         posterior = tf.linalg.matmul(factor, covariance_factor(observed))
-        return {"mean": mean + matvec(factor, z), "factor": tf.reshape(posterior, [-1, self.width ** 2])}
+        return {"mean": mean + tf.linalg.matvec(factor, z), "factor": tf.reshape(posterior, [-1, self.width ** 2])}
 
     def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:
         if self.logistic:
             return None
         features, offset = self.model.linear(support.user, support.item)
         used, factor = usable_rows(support), self._matrix(fast)
-        residual = support.target - offset - matvec(features, fast["mean"])
+        residual = support.target - offset - tf.linalg.matvec(features, fast["mean"])
         return LinearSystem(prior=fast["mean"],
                             rows=_where(used, tf.linalg.matmul(features, factor) / self.noise()),
                             target=_where(used, residual) / self.noise(), whiten=lambda x: tf.linalg.matmul(x, factor))

@@ -31,12 +31,12 @@ def solve_ridge(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tens
     Args:
       features: f `[B, S, P]`.
       residual: r `[B, S]`, what the prior leaves unexplained.
-      row_weight: w `[B, S]`, not negative: the inverse noise variance of each row, 0 for padding. None stands for 1
-        in every row.
+      row_weight: w `[B, S]`, not negative: the inverse noise variance of each row, 0 for padding; or bool, 1 where
+        true. None stands for 1 in every row.
       precision: lambda `[P]`, `[1]` or `[B, P]`, positive.
     """
     scale = whitening_scale(precision)
-    return scale * _solve(*_conditioned(features * scale[:, None, :], residual, row_weight))
+    return scale * _solve(*_conditioned(features, residual, row_weight, scale))
 
 
 def ridge_posterior(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor | None = None,
@@ -98,19 +98,27 @@ def solve_whitened(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
     return _solve(whitened.rows * shrink, target * shrink[..., 0])
 
 
-def _conditioned(rows: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+def _conditioned(features: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor | None,
+                 scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns F `[B, S, P]` and t `[B, S]` for `_solve`: weighted, and scaled down where `Whitened` would add more.
 
-    Dividing both by the root of c is adding c times the identity. All factors of a row are put together first, so that
-    the rows are multiplied once.
+    Dividing both by the root of c is adding c times the identity. All factors are put together first, so that the
+    features are multiplied once: by a tensor of their own shape, since TensorFlow's products that repeat an operand
+    take several times as long as a matrix product that makes such a tensor.
     """
-    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=2)
+    scale *= tf.ones([1, features.shape[2]], features.dtype)
+    trace = tf.linalg.matvec(tf.square(tf.stop_gradient(features)), tf.square(tf.stop_gradient(scale)))
+    root = tf.ones_like(residual)
     if row_weight is not None:
-        trace = tf.math.multiply_no_nan(trace, tf.stop_gradient(row_weight))
+        ones = row_weight.dtype == tf.bool
+        weight = tf.cast(row_weight, features.dtype)
+        root = weight if ones else _root(weight)
+        trace = tf.math.multiply_no_nan(trace, tf.stop_gradient(weight))
     trace = tf.reduce_sum(trace, axis=1, keepdims=True)
     factor = tf.where(tf.math.is_finite(trace), tf.math.rsqrt(_least(trace)), tf.zeros_like(trace))
-    factor *= tf.ones_like(residual) if row_weight is None else _root(row_weight)
-    return tf.math.multiply_no_nan(rows, factor[..., None]), tf.math.multiply_no_nan(residual, factor)
+    factor *= root
+    rows = tf.math.multiply_no_nan(features, tf.linalg.matmul(factor[..., None], scale[:, None, :]))
+    return rows, tf.math.multiply_no_nan(residual, factor)
 
 
 def _solve(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -121,10 +129,10 @@ def _solve(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     if count is None and width is not None and width > _FEW_COLUMNS:
         return _solve_either(rows, target)
     if count is not None and count < width:
-        return matvec(rows, solve_spd(_plus_identity(tf.linalg.matmul(rows, rows, transpose_b=True)), target),
-                      transpose=True)
+        return tf.linalg.matvec(rows, solve_spd(_plus_identity(tf.linalg.matmul(rows, rows, transpose_b=True)), target),
+                                transpose_a=True)
     gram = tf.linalg.matmul(rows, rows, transpose_a=True)
-    return solve_spd(_plus_identity(gram), matvec(rows, target, transpose=True))
+    return solve_spd(_plus_identity(gram), tf.linalg.matvec(rows, target, transpose_a=True))
 
 
 def _solve_either(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -138,9 +146,9 @@ def _solve_either(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     if_dual, if_primal = tf.where(dual, width + tf.shape(rows)[1], 0), tf.where(dual, 0, width)
     smaller = tf.transpose(rows, tf.where(dual, [0, 1, 2], [0, 2, 1]))
     gram = tf.linalg.matmul(smaller, smaller, transpose_b=True)
-    right = tf.concat([target[:, :if_dual], matvec(rows, target, transpose=True)[:, :if_primal]], axis=1)
+    right = tf.concat([target[:, :if_dual], tf.linalg.matvec(rows, target, transpose_a=True)[:, :if_primal]], axis=1)
     found = solve_spd(_plus_identity(gram), right)
-    both = [matvec(smaller, found, transpose=True)[:, :if_dual], found[:, :if_primal]]
+    both = [tf.linalg.matvec(smaller, found, transpose_a=True)[:, :if_dual], found[:, :if_primal]]
     return tf.ensure_shape(tf.concat(both, axis=1), [None, width])
 
 
@@ -155,11 +163,11 @@ def _least_squares(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
                                         l2_regularizer=tf.constant(1.0, tf.float64), fast=True)[..., 0]
 
     def gradient(upstream):
-        adjoint = upstream - _least_squares(rows, matvec(rows, upstream))
-        by_target = matvec(rows, adjoint)
+        adjoint = upstream - _least_squares(rows, tf.linalg.matvec(rows, upstream))
+        by_target = tf.linalg.matvec(rows, adjoint)
         # The same operation on the same tensors: a graph merges the two.
         found = _least_squares(rows, target)
-        by_rows = ((target - matvec(rows, found))[..., None] * adjoint[:, None, :]
+        by_rows = ((target - tf.linalg.matvec(rows, found))[..., None] * adjoint[:, None, :]
                    - by_target[..., None] * found[:, None, :])
         return by_rows, by_target
 
@@ -186,16 +194,6 @@ def covariance_factor(whitened: Whitened) -> tf.Tensor:
     lower = tf.linalg.cholesky(whitened.added(gram))
     inverse = tf.linalg.triangular_solve(lower, tf.eye(gram.shape[-1], dtype=gram.dtype)[None])
     return tf.linalg.matrix_transpose(inverse)
-
-
-def matvec(matrix: tf.Tensor, vector: tf.Tensor, *, transpose: bool = False) -> tf.Tensor:
-    """Product of `[B, S, P]` and `[B, P]`, or of the transpose and `[B, S]`, for few rows.
-
-    A batched product has a fixed cost, many times that of so few multiplications.
-    """
-    if transpose:
-        return tf.reduce_sum(matrix * vector[:, :, None], axis=1)
-    return tf.reduce_sum(matrix * vector[:, None, :], axis=2)
 
 
 @tf.custom_gradient

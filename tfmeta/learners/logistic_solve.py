@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfmeta.learners.linear_solve import Whitened, in_range, matvec, smaller_form, solve_spd, whitening_scale
+from tfmeta.learners.linear_solve import Whitened, in_range, smaller_form, solve_spd, whitening_scale
 
 # Least curvature of a row. It bounds the step where a row is predicted with certainty and wrong; the optimum is where
 # the gradient vanishes, so it does not move.
@@ -78,8 +78,8 @@ def solve_logistic_whitened(whitened: Whitened, output: tf.Tensor, *, rows: Logi
             slope, curvature = rows.slope(output + moved), rows.curvature(output + moved)
             weighted = features * tf.sqrt(curvature)[..., None]
             hessian = whitened.added(tf.linalg.matmul(weighted, weighted, transpose_a=True), growth=largest)
-            step = solve_spd(hessian, matvec(features, slope, transpose=True) - z)
-            change = matvec(features, step)
+            step = solve_spd(hessian, tf.linalg.matvec(features, slope, transpose_a=True) - z)
+            change = tf.linalg.matvec(features, step)
             share = _share(change)
             z, moved = z + share * step, moved + share * change
         return z
@@ -94,11 +94,11 @@ def solve_logistic_whitened(whitened: Whitened, output: tf.Tensor, *, rows: Logi
             root = tf.sqrt(curvature)
             b = curvature * moved + slope
             matrix = whitened.added(root[..., :, None] * gram * root[..., None, :], growth=largest)
-            step = b - root * solve_spd(matrix, root * matvec(gram, b)) - a
-            change = matvec(gram, step)
+            step = b - root * solve_spd(matrix, root * tf.linalg.matvec(gram, b)) - a
+            change = tf.linalg.matvec(gram, step)
             share = _share(change)
             a, moved = a + share * step, moved + share * change
-        return matvec(features, a, transpose=True)
+        return tf.linalg.matvec(features, a, transpose_a=True)
 
     return smaller_form(features, primal=primal, dual=dual)
 

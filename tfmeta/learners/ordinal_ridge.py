@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.errors import ConfigError
-from tfmeta.learners.linear_solve import matvec, solve_ridge, whitening_scale
+from tfmeta.learners.linear_solve import solve_ridge, whitening_scale
 from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.ridge import Ridge, usable_rows
 from tfmeta.learners.task_tensors import Prediction, Query, Support
@@ -102,7 +102,7 @@ class OrdinalRidge(Ridge):
         if self._hidden is not None:
             change = self._context_change(*_sums(features, residual, used))
             weights = weights + change
-            residual -= tf.where(used, matvec(features, change), tf.zeros_like(residual))
+            residual -= tf.where(used, tf.linalg.matvec(features, change), tf.zeros_like(residual))
         return {"weights": weights + solve_ridge(features, residual, row_weight=self._row_weight(features, used),
                                                  precision=self.precision())}
 
@@ -129,7 +129,7 @@ class OrdinalRidge(Ridge):
         features, offset = self.model.linear(support.user, support.item)
         used = usable_rows(support)
         features = tf.math.multiply_no_nan(features, tf.cast(used, features.dtype)[..., None])
-        residual = support.target - offset - matvec(features, fast["weights"])
+        residual = support.target - offset - tf.linalg.matvec(features, fast["weights"])
         return features, tf.where(used, residual, tf.zeros_like(offset)), used
 
     def _row_weight(self, features: tf.Tensor, used: tf.Tensor) -> tf.Tensor | None:

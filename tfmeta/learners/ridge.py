@@ -10,7 +10,7 @@ from tfmeta.config import require
 from tfmeta.errors import ConfigError
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import matvec, solve_ridge, whitening_scale
+from tfmeta.learners.linear_solve import solve_ridge, whitening_scale
 from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.logistic_solve import solve_logistic
 from tfmeta.learners.losses import BY_UNIT, loss_for
@@ -78,13 +78,13 @@ class Ridge(Learner):
     def adapt(self, fast: Fast, support: Support) -> Fast:
         features, offset = self.model.linear(support.user, support.item)
         prior = fast["weights"]
-        output = matvec(features, prior) + offset
+        output = tf.linalg.matvec(features, prior) + offset
         if self.logistic:
             delta = solve_logistic(features, output, target=support.target, length=support.length,
                                    precision=self.precision(), steps=self.newton_steps)
         else:
             delta = solve_ridge(features, support.target - output, precision=self.precision(),
-                                row_weight=tf.cast(usable_rows(support), features.dtype))
+                                row_weight=usable_rows(support))
         return {"weights": prior + delta}
 
     def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:
@@ -92,7 +92,7 @@ class Ridge(Learner):
             return None
         features, offset = self.model.linear(support.user, support.item)
         used = usable_rows(support)
-        residual = support.target - offset - matvec(features, fast["weights"])
+        residual = support.target - offset - tf.linalg.matvec(features, fast["weights"])
         scale = whitening_scale(self.precision())[:, None, :]
         return LinearSystem(prior=fast["weights"],
                             rows=tf.where(used[..., None], features * scale, tf.zeros_like(features)),

@@ -159,9 +159,11 @@ class TwoTower(MetaModel):
     def linear(self, user, item):
         if not self.has_linear_head(self.scope, self._config):
             return super().linear(user, item)
-        # One in the place of the item's bias; two products with a row are cheaper than a slice and a join.
-        bias = tf.one_hot(self.vector_dim, self.vector_dim + 1, dtype=item.dtype)
-        return item * (1 - bias) + bias, item[..., -1] + tf.convert_to_tensor(self.offset)
+        # One in the place of the item's bias.
+        features = tf.raw_ops.TensorStridedSliceUpdate(
+            input=item, begin=[0, 0, self.vector_dim], end=[0, 0, 0], strides=[1, 1, 1],
+            value=tf.ones_like(item[..., :1]), begin_mask=0b011, end_mask=0b111)
+        return features, item[..., -1] + tf.convert_to_tensor(self.offset)
 
     def linear_prior(self, user):
         return user
