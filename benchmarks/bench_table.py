@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.closed_form import AMORTISED
 from benchmarks.marked_block import replace_block
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -102,15 +103,20 @@ def serving_cost(rows: Rows) -> Iterator[Line]:
 
 
 def closed_form(rows: Rows) -> Iterator[Line]:
-    """Closed-form adaptation beside NumPy and LAPACK on the same systems, and beside scoring; the fastest tenth."""
+    """Adaptation in one pass beside the same arithmetic in NumPy, and beside scoring; the fastest tenth.
+
+    Amortised learners also stand beside the ridge solve of the same support sets, without a goal.
+    """
     for row in rows:
         where = row["setting"]
         what = f"{where['learner']}, {where['users']} users, {where['support']} support rows"
         if row["metric"] == "adapt_best_ms" and row["system"] != "tfmeta":
             ours = next(r["value"] for r in rows if r["system"] == "tfmeta" and r["setting"] == where
                         and r["metric"] == "adapt_best_ms")
-            yield Line(what=f"adapt, {what}", ours=f"{ours:.3g} ms", peer=f"{row['system']} {row['value']:.3g} ms",
-                       ratio=f"{row['value'] / ours:.2f}", goal="<= 1.5 x NumPy", met=ours <= 1.5 * row["value"])
+            same = where["learner"] not in AMORTISED or row["system"] == "numpy_same"
+            yield Line(what=f"adapt, {what}{'' if same else ', beside the ridge solve'}", ours=f"{ours:.3g} ms",
+                       peer=f"{row['system']} {row['value']:.3g} ms", ratio=f"{row['value'] / ours:.2f}",
+                       goal="<= 1.5 x NumPy" if same else None, met=ours <= 1.5 * row["value"] if same else None)
         elif row["metric"] == "adapt_over_score_best":
             yield at_most(f"adapt_and_score / score, {what}", row["value"],
                           1.5 if where["learner"] == "ridge" else None, " x")

@@ -4,11 +4,13 @@
 
 First, the weights of users from their encoded support sets: `Ridge.adapt` and `Bayesian.adapt` in a graph against the
 same arithmetic written by hand in NumPy, the systems solved by LAPACK (`gesv` in a batch or `posv` in a loop, whichever
-is faster here). Both must agree before anything is timed. Amortised learners have another answer to the same support
-sets; their `adapt` stands beside the ridge solve of them. Then `adapt_and_score` against `score` of an exported
-two-tower model on W1's features with 64 users and 100 candidates. Everything is called in this process, in turn, and
-the median counts. `*_best_ms` is the fastest tenth, which other work on the machine disturbs less, and `*_cpu_ms` the
-least processor time of all threads: a graph of many operations waits longer for busy processors than one thread does.
+is faster here). The `adapt` of amortised learners stands beside the same arithmetic in NumPy (`numpy_same`, see
+`benchmarks.numpy_learners`), and beside the ridge solve of the same support sets, to which they have another answer.
+Whatever does the same arithmetic must agree before anything is timed. Then `adapt_and_score` against `score` of an
+exported two-tower model on W1's features with 64 users and 100 candidates. Everything is called in this process, in
+turn, and the median counts. `*_best_ms` is the fastest tenth, which other work on the machine disturbs less, and
+`*_cpu_ms` the least processor time of all threads: a graph of many operations waits longer for busy processors than one
+thread does.
 """
 
 import argparse
@@ -51,7 +53,10 @@ def support_sets(*, users: int, support: int, width: int):
 
 
 def by_numpy(user, item, target, length, *, solver: str, covariance: bool):
-    """Returns the weights `[B, P]` and, for `covariance`, the posterior covariances `[B, P, P]`; unit precisions."""
+    """Returns `weights [B, P]` or, for `covariance`, `mean [B, P]` and the posterior `covariance [B, P, P]`.
+
+    All precisions are one.
+    """
     import numpy as np
 
     mask = np.arange(target.shape[1]) < length[:, None]
@@ -65,10 +70,10 @@ def by_numpy(user, item, target, length, *, solver: str, covariance: bool):
         right = (features.transpose(0, 2, 1) @ residual[..., None])[..., 0]
         if covariance:
             inverse = np.linalg.inv(gram)
-            return user + (inverse @ right[..., None])[..., 0], inverse
-        return user + _solve(gram, right, solver), None
+            return {"mean": user + (inverse @ right[..., None])[..., 0], "covariance": inverse}
+        return {"weights": user + _solve(gram, right, solver)}
     gram = features @ features.transpose(0, 2, 1) + np.eye(rows, dtype=np.float32)
-    return user + (features.transpose(0, 2, 1) @ _solve(gram, residual, solver)[..., None])[..., 0], None
+    return {"weights": user + (features.transpose(0, 2, 1) @ _solve(gram, residual, solver)[..., None])[..., 0]}
 
 
 def _solve(matrices, right, solver):
@@ -102,18 +107,26 @@ def by_tensorflow(learner, *, width: int):
         tf.TensorSpec([None], tf.int32)])
 
 
-def check(name: str, ours: dict, peer: tuple) -> None:
-    """Raises ValueError unless both found the same weights and covariances."""
+def check(name: str, ours: dict, peer: dict) -> None:
+    """Raises ValueError unless a learner's fast weights, tensors, are those of a peer, arrays.
+
+    Args:
+      name: of the learner.
+      ours: name -> tensor; a `factor` is one of the covariance.
+      peer: name -> array.
+    """
     import numpy as np
 
-    pairs = [(ours["weights" if name == "ridge" else "mean"].numpy(), peer[0])]
-    if peer[1] is not None:
-        factor = ours["factor"].numpy().reshape(peer[1].shape)
-        pairs.append((factor @ factor.transpose(0, 2, 1), peer[1]))
-    for found, expected in pairs:
-        error = np.abs(found - expected).max()
+    found = {key: value.numpy() for key, value in ours.items()}
+    if "factor" in found:
+        factor = found.pop("factor").reshape(peer["covariance"].shape)
+        found["covariance"] = factor @ factor.transpose(0, 2, 1)
+    if found.keys() != peer.keys():
+        raise ValueError(f"{name}: found {sorted(found)}, the peer {sorted(peer)}.")
+    for key, value in found.items():
+        error = np.abs(value - peer[key]).max()
         if not error < 1e-4:
-            raise ValueError(f"{name}: the two solutions differ by {error}.")
+            raise ValueError(f"{name}: the two solutions differ by {error} in '{key}'.")
 
 
 Times = list[tuple[float, float]]  # seconds by the clock and of processor time, a pair a call
@@ -155,6 +168,7 @@ def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeat
     """Measures one learner at one size."""
     import tensorflow as tf
 
+    from benchmarks.numpy_learners import by_hand
     from tfmeta.learners.linear_head import head_width
 
     recommender = build(name)
@@ -164,18 +178,18 @@ def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeat
     covariance = name == "bayesian"
     peers = {solver: functools.partial(by_numpy, *arrays, solver=solver, covariance=covariance)
              for solver in (("getri",) if covariance else ("gesv", "posv"))}
-    if name in LEARNERS:
-        check(name, graph(*tensors), next(iter(peers.values()))())
-    seconds = alternate({"tfmeta": lambda: [value.numpy() for value in graph(*tensors).values()], **peers},
+    same = {"same": functools.partial(by_hand(recommender.learner), *arrays)} if name in AMORTISED else {}
+    check(name, graph(*tensors), next(iter((same or peers).values()))())
+    seconds = alternate({"tfmeta": lambda: [value.numpy() for value in graph(*tensors).values()], **peers, **same},
                         repeats=repeats, bar=bar)
     solver = min(peers, key=lambda s: median(seconds[s]))
     where = {"learner": name, "users": users, "support": support, "weights": width, "threads": threads}
     rows = []
-    for system, values in (("tfmeta", seconds["tfmeta"]), (f"numpy_{solver}", seconds[solver])):
+    for system, peer in (("tfmeta", "tfmeta"), (f"numpy_{solver}", solver), *((f"numpy_{s}", s) for s in same)):
         for kind, statistic in STATISTICS.items():
             rows.append({"workload": "closed_form", "system": system, "setting": where, "metric": f"adapt_{kind}_ms",
-                         "value": round(1e3 * statistic(values), 4),
-                         "ratio_to_ours": round(statistic(values) / statistic(seconds["tfmeta"]), 4)})
+                         "value": round(1e3 * statistic(seconds[peer]), 4),
+                         "ratio_to_ours": round(statistic(seconds[peer]) / statistic(seconds["tfmeta"]), 4)})
     return rows
 
 
@@ -233,9 +247,9 @@ def main() -> int:
     write_json(args.out, environment={**environment(), "threads": args.threads}, rows=rows)
     print(json.dumps({"results": args.out, "adapt_over_score": {
         r["setting"]["learner"]: r["value"] for r in rows if r["metric"] == "adapt_over_score"},
-        "numpy_over_ours": {f"{r['setting']['learner']} {r['setting']['users']}x{r['setting']['support']}":
-                            r["ratio_to_ours"] for r in rows
-                            if r["metric"] == "adapt_p50_ms" and r["system"] != "tfmeta"}}))
+        "over_ours": {f"{r['setting']['learner']} {r['setting']['users']}x{r['setting']['support']} {r['system']}":
+                      r["ratio_to_ours"] for r in rows
+                      if r["metric"] == "adapt_p50_ms" and r["system"] != "tfmeta"}}))
     return 0
 
 

@@ -59,6 +59,18 @@ def test_closed_form_adaptation_is_judged_against_numpy_and_scoring(tmp_path):
     assert "| 1.9 x | - | - | - | - | - |" in table and "closed_form" not in missing
 
 
+def test_amortised_adaptation_is_judged_against_its_own_arithmetic(tmp_path):
+    where = {"learner": "tanp", "users": 64, "support": 20}
+    write(tmp_path, "closed_form", [
+        row("tfmeta", "adapt_best_ms", 1.4, where), row("numpy_posv", "adapt_best_ms", 0.35, where),
+        row("numpy_same", "adapt_best_ms", 1.0, where)])
+    table, _ = bench_table(tmp_path, markdown=True)
+    assert ("| adapt, tanp, 64 users, 20 support rows | 1.4 ms | numpy_same 1 ms | 0.71 | - | <= 1.5 x NumPy | yes |"
+            in table)
+    assert ("| adapt, tanp, 64 users, 20 support rows, beside the ridge solve | 1.4 ms | numpy_posv 0.35 ms | 0.25 | - "
+            "| - | - |" in table)
+
+
 def test_without_peers_nothing_is_claimed(tmp_path):
     write(tmp_path, "train_speed", [r for r in speed(2100.0, 1.0, 1.0) if r["system"] not in ("jax", "torch_func")])
     table, _ = bench_table(tmp_path, markdown=True)
