@@ -118,7 +118,8 @@ def closed_form(rows: Rows) -> Iterator[Line]:
                        peer=f"{row['system']} {row['value']:.3g} ms", ratio=f"{row['value'] / ours:.2f}",
                        goal="<= 1.5 x NumPy" if same else None, met=ours <= 1.5 * row["value"] if same else None)
         elif row["metric"] == "adapt_over_score_best":
-            yield at_most(f"adapt_and_score / score, {what}", row["value"],
+            source = "items by id" if where["item_features"] == "catalogue" else "items with features"
+            yield at_most(f"adapt_and_score / score, {what}, {source}", row["value"],
                           1.5 if where["learner"] == "ridge" else None, " x")
 
 

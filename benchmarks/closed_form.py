@@ -7,14 +7,15 @@ same arithmetic written by hand in NumPy, the systems solved by LAPACK (`gesv` i
 is faster here). The `adapt` of amortised learners stands beside the same arithmetic in NumPy (`numpy_same`, see
 `benchmarks.numpy_learners`), and beside the ridge solve of the same support sets, to which they have another answer.
 Whatever does the same arithmetic must agree before anything is timed. Then `adapt_and_score` against `score` of an
-exported two-tower model on W1's features with 64 users and 100 candidates. Everything is called in this process, in
-turn, and the median counts. `*_best_ms` is the fastest tenth, which other work on the machine disturbs less, and
-`*_cpu_ms` the least processor time of all threads: a graph of many operations waits longer for busy processors than one
-thread does.
+exported two-tower model on W1's features with 64 users and 100 candidates, items by id from the catalogue in the graph
+or with their features in the request. Everything is called in this process, in turn, on one thread, as the embedded
+server runs a request. `*_best_ms` is the fastest tenth, which other work on the machine disturbs less, and `*_cpu_ms`
+the least processor time.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -31,6 +32,8 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "closed_form.json"
 SETTINGS = ((64, 20), (256, 20), (64, 60))
 LEARNERS = ("ridge", "bayesian")
 AMORTISED = ("lwa", "tanp", "set_encoder")
+# Of the graph that adapts.
+INPUTS = ("user", "item", "target", "length")
 
 
 def build(learner: str):
@@ -107,17 +110,37 @@ def by_tensorflow(learner, *, width: int):
         tf.TensorSpec([None], tf.int32)])
 
 
+def served(learner, *, width: int, folder: str):
+    """Returns a function of a learner's support sets, arrays: its fast weights as the embedded server computes them.
+
+    Args:
+      learner: that adapts.
+      width: of encoded users and items.
+      folder: for the model, new.
+    """
+    import tensorflow as tf
+
+    from tfmeta.serving.servable import Servable
+
+    graph, module = by_tensorflow(learner, width=width).get_concrete_function(), tf.Module()
+    # A tf.Module only finds variables that are attributes.
+    module.slow_weights = list(graph.graph.variables)
+    tf.saved_model.save(module, folder, signatures=graph)
+    servable = Servable("adapt", 1, folder)
+    return lambda *arrays: servable.run("serving_default", dict(zip(INPUTS, arrays, strict=True)))
+
+
 def check(name: str, ours: dict, peer: dict) -> None:
-    """Raises ValueError unless a learner's fast weights, tensors, are those of a peer, arrays.
+    """Raises ValueError unless a learner's fast weights are those of a peer.
 
     Args:
       name: of the learner.
-      ours: name -> tensor; a `factor` is one of the covariance.
+      ours: name -> tensor or array; a `factor` is one of the covariance.
       peer: name -> array.
     """
     import numpy as np
 
-    found = {key: value.numpy() for key, value in ours.items()}
+    found = {key: np.asarray(value) for key, value in ours.items()}
     if "factor" in found:
         factor = found.pop("factor").reshape(peer["covariance"].shape)
         found["covariance"] = factor @ factor.transpose(0, 2, 1)
@@ -164,26 +187,24 @@ def processor(times: Times) -> float:
 STATISTICS = {"p50": median, "best": best, "cpu": processor}
 
 
-def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeats: int, bar) -> list[dict]:
+def adaptation_rows(name: str, *, users: int, support: int, repeats: int, folder: str, bar) -> list[dict]:
     """Measures one learner at one size."""
-    import tensorflow as tf
-
     from benchmarks.numpy_learners import by_hand
     from tfmeta.learners.linear_head import head_width
 
     recommender = build(name)
     width = head_width(recommender.model)
     arrays = support_sets(users=users, support=support, width=width)
-    tensors, graph = [tf.constant(a) for a in arrays], by_tensorflow(recommender.learner, width=width)
+    graph = functools.partial(served(recommender.learner, width=width,
+                                     folder=os.path.join(folder, f"adapt_{name}_{users}_{support}")), *arrays)
     covariance = name == "bayesian"
     peers = {solver: functools.partial(by_numpy, *arrays, solver=solver, covariance=covariance)
              for solver in (("getri",) if covariance else ("gesv", "posv"))}
     same = {"same": functools.partial(by_hand(recommender.learner), *arrays)} if name in AMORTISED else {}
-    check(name, graph(*tensors), next(iter((same or peers).values()))())
-    seconds = alternate({"tfmeta": lambda: [value.numpy() for value in graph(*tensors).values()], **peers, **same},
-                        repeats=repeats, bar=bar)
+    check(name, graph(), next(iter((same or peers).values()))())
+    seconds = alternate({"tfmeta": graph, **peers, **same}, repeats=repeats, bar=bar)
     solver = min(peers, key=lambda s: median(seconds[s]))
-    where = {"learner": name, "users": users, "support": support, "weights": width, "threads": threads}
+    where = {"learner": name, "users": users, "support": support, "weights": width, "threads": 1}
     rows = []
     for system, peer in (("tfmeta", "tfmeta"), (f"numpy_{solver}", solver), *((f"numpy_{s}", s) for s in same)):
         for kind, statistic in STATISTICS.items():
@@ -193,21 +214,31 @@ def adaptation_rows(name: str, *, users: int, support: int, threads: int, repeat
     return rows
 
 
-def serving_rows(name: str, *, users: int, support: int, query: int, threads: int, repeats: int, folder: str,
+def serving_rows(name: str, *, item_features: str, users: int, support: int, query: int, repeats: int, folder: str,
                  bar) -> list[dict]:
-    """Measures the signatures of one exported learner."""
-    import tensorflow as tf
+    """Measures the signatures of one exported learner.
 
+    Args:
+      name: of the learner.
+      item_features: `catalogue`, items come by id and were encoded at export, or `request`, with their features.
+      users, support, query: sizes of a request.
+      repeats: calls of each signature.
+      folder: for the model.
+      bar: progress.
+    """
     from benchmarks.serving_cost import catalogue, requests
     from export.exporter import export_model
+    from tfmeta.serving.servable import Servable
 
-    path = export_model(build(name), items=catalogue(), model_base=os.path.join(folder, name), support_bound=100,
-                        check=False)
-    loaded = tf.saved_model.load(path)
-    calls = {signature: (lambda s=signature, v=values: loaded.signatures[s](**v)["scores"].numpy())
-             for signature, values in requests(users=users, support=support, query=query).items()}
+    servable = Servable(name, 1, export_model(
+        build(name), items=catalogue(), item_features=item_features, support_bound=100, check=False,
+        model_base=os.path.join(folder, f"{name}_{item_features}")))
+    calls = {signature: functools.partial(servable.run, signature, {k: v.numpy() for k, v in values.items()})
+             for signature, values in requests(users=users, support=support, query=query,
+                                               item_features=item_features == "request").items()}
     seconds = alternate(calls, repeats=repeats, bar=bar)
-    where = {"learner": name, "users": users, "support": support, "query": query, "threads": threads}
+    where = {"learner": name, "item_features": item_features, "users": users, "support": support, "query": query,
+             "threads": 1}
     values = {}
     for kind, statistic in STATISTICS.items():
         found = {signature: statistic(s) for signature, s in seconds.items()}
@@ -222,31 +253,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=str(RESULTS), help="results file")
     parser.add_argument("--repeats", type=int, default=200, help="calls of each function")
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    bind(args.threads)
+    bind(1)
     # Read by TensorFlow and the BLAS when they start.
-    os.environ.update(thread_environment(args.threads))
+    os.environ.update(thread_environment(1))
     from tqdm import tqdm
 
+    from export.signatures import ITEM_FEATURES
     from trainer.evaluation.environment import environment
     from trainer.evaluation.results_file import write_json
 
     rows = []
-    total = (len(LEARNERS + AMORTISED) * len(SETTINGS) + len(LEARNERS)) * (args.repeats + 5)
+    total = (len(LEARNERS + AMORTISED) * len(SETTINGS) + len(LEARNERS) * len(ITEM_FEATURES)) * (args.repeats + 5)
     with (tqdm(total=total, unit="turn", file=sys.stderr, dynamic_ncols=True) as bar,
           tempfile.TemporaryDirectory() as folder):
-        common = {"threads": args.threads, "repeats": args.repeats, "bar": bar}
         for name in LEARNERS + AMORTISED:
             for users, support in SETTINGS:
                 bar.set_description(f"{name}: {users} users, {support} rows")
-                rows += adaptation_rows(name, users=users, support=support, **common)
-        for name in LEARNERS:
-            bar.set_description(f"{name}: serving")
-            rows += serving_rows(name, users=64, support=20, query=100, folder=folder, **common)
-    write_json(args.out, environment={**environment(), "threads": args.threads}, rows=rows)
+                rows += adaptation_rows(name, users=users, support=support, repeats=args.repeats, folder=folder,
+                                        bar=bar)
+        for name, mode in itertools.product(LEARNERS, ITEM_FEATURES):
+            bar.set_description(f"{name}: serving, {mode}")
+            rows += serving_rows(name, item_features=mode, users=64, support=20, query=100, repeats=args.repeats,
+                                 folder=folder, bar=bar)
+    write_json(args.out, environment={**environment(), "threads": 1}, rows=rows)
     print(json.dumps({"results": args.out, "adapt_over_score": {
-        r["setting"]["learner"]: r["value"] for r in rows if r["metric"] == "adapt_over_score"},
+        f"{r['setting']['learner']} {r['setting']['item_features']}": r["value"] for r in rows
+        if r["metric"] == "adapt_over_score"},
         "over_ours": {f"{r['setting']['learner']} {r['setting']['users']}x{r['setting']['support']} {r['system']}":
                       r["ratio_to_ours"] for r in rows
                       if r["metric"] == "adapt_p50_ms" and r["system"] != "tfmeta"}}))

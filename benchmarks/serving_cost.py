@@ -44,19 +44,24 @@ def recommenders() -> dict:
             "two_tower": build_recommender(w1.feature_spec(), learner={"name": "maml", "inner_steps": 5})}
 
 
-def requests(*, users: int, support: int, query: int) -> dict[str, dict]:
-    """Returns signature -> inputs as tensors."""
+def requests(*, users: int, support: int, query: int, item_features: bool = False) -> dict[str, dict]:
+    """Returns signature -> inputs as tensors; items by id alone or with their features."""
     import numpy as np
     import tensorflow as tf
 
     from benchmarks import w1
 
+    def items(rows):
+        features = {f"item_{i}": size for i, size in enumerate(w1.ITEM_SIZES)} if item_features else {}
+        return {name: tf.constant(rng.integers(0, size, (users, rows)), tf.int64)
+                for name, size in {"item_id": NUM_ITEMS, **features}.items()}
+
     rng = np.random.default_rng(5)
     score = {f"user_user_{i}": tf.constant(rng.integers(0, size, users), tf.int64)
              for i, size in enumerate(w1.USER_SIZES)}
-    score["query_item_id"] = tf.constant(rng.integers(0, NUM_ITEMS, (users, query)), tf.int64)
+    score |= {f"query_{name}": value for name, value in items(query).items()}
     return {"score": score, "adapt_and_score": {
-        **score, "support_item_id": tf.constant(rng.integers(0, NUM_ITEMS, (users, support)), tf.int64),
+        **score, **{f"support_{name}": value for name, value in items(support).items()},
         "support_label": tf.constant(rng.integers(1, 6, (users, support)), tf.float32),
         "support_length": tf.fill([users], support)}}
 

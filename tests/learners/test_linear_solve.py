@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfmeta.learners.linear_solve import ridge_posterior, solve_ridge, solve_spd
+from tfmeta.learners.linear_solve import in_range, posterior, solve_ridge, solve_spd, whitening_scale
 
 TASKS, WIDTH = 5, 7
 ROWS = [1, 3, 6, 7, 12]  # the dual form below WIDTH, the primal one from there
@@ -29,6 +29,15 @@ def direct(features, residual, row_weight, precision):
 def run(values):
     return solve_ridge(tf.constant(values["features"]), tf.constant(values["residual"]),
                        row_weight=tf.constant(values["row_weight"]), precision=tf.constant(values["precision"]))
+
+
+def ridge_posterior(features, residual, *, row_weight, precision):
+    """Returns the solution and a factor of the covariance, each by way of the whitened system."""
+    scale = whitening_scale(precision)
+    root = tf.sqrt(tf.where(row_weight > 0, row_weight, 1))
+    z, factor = posterior(in_range(features * scale[:, None, :], row_weight),
+                          tf.where(row_weight > 0, residual * root, 0))
+    return scale * z, scale[..., None] * factor
 
 
 @pytest.mark.parametrize("rows", ROWS)

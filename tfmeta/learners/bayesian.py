@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmeta.config import require
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import covariance_factor, in_range, solve_whitened
+from tfmeta.learners.linear_solve import covariance_factor, in_range, posterior
 from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.logistic_solve import logistic_rows, solve_logistic_whitened
 from tfmeta.learners.losses import binary_cross_entropy, gaussian_likelihood
@@ -97,17 +97,17 @@ class Bayesian(Learner):
         output = tf.linalg.matvec(features, mean) + offset
         if self.logistic:
             rows = logistic_rows(support.target, support.length)
-            whitened = in_range(_where(rows.used, tf.linalg.matmul(features, factor)))
+            whitened = in_range(tf.linalg.matmul(features, factor), rows.used)
             output = _where(rows.used, output)
             z = solve_logistic_whitened(whitened, output, rows=rows, steps=self.newton_steps)
             curvature = rows.curvature(output + tf.linalg.matvec(whitened.rows, z))
-            observed = in_range(whitened.rows * tf.sqrt(curvature)[..., None])
+            own = covariance_factor(in_range(whitened.rows * tf.sqrt(curvature)[..., None]))
         else:
             used = usable_rows(support)
-            observed = in_range(_where(used, tf.linalg.matmul(features, factor) / self.noise()))
-            z = solve_whitened(observed, _where(used, support.target - output) / self.noise())
-        posterior = tf.linalg.matmul(factor, covariance_factor(observed))
-        return {"mean": mean + tf.linalg.matvec(factor, z), "factor": tf.reshape(posterior, [-1, self.width ** 2])}
+            observed = in_range(tf.linalg.matmul(features, factor / self.noise()), used)
+            z, own = posterior(observed, _where(used, support.target - output) / self.noise())
+        return {"mean": mean + tf.linalg.matvec(factor, z),
+                "factor": tf.reshape(tf.linalg.matmul(factor, own), [-1, self.width ** 2])}
 
     def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:
         if self.logistic:

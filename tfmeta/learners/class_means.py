@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.data.label import Label
+from tfmeta.learners.scale_rows import scale_rows
 from tfmeta.learners.support_rows import damped_mean
 from tfmeta.learners.task_tensors import Support
 
@@ -63,14 +64,14 @@ class ClassMeans(keras.layers.Layer):
         """
         dtype = values.dtype
         number = tf.reduce_sum(tf.cast(support.target[..., None] >= tf.constant(self._boundaries, dtype), tf.int32), -1)
-        mask = tf.sequence_mask(support.length, tf.shape(support.target)[1])
-        member = tf.one_hot(tf.where(mask, number, -1), self.classes, dtype=dtype)
+        mask = tf.sequence_mask(support.length, tf.shape(support.target)[1], dtype=tf.int32)
+        # A padded row belongs to no class.
+        member = tf.one_hot(mask * (number + 1) - 1, self.classes, dtype=dtype)
         shrinkage = tf.zeros([self.classes + 1], dtype)
         if self.log_shrinkage is not None:
             shrinkage = tf.exp(tf.convert_to_tensor(self.log_shrinkage))
         count = tf.reduce_sum(member, axis=1)
-        # A padded row belongs to no class, but 0 times an infinite value would still be NaN.
-        values = tf.where(mask[..., None], values, tf.zeros_like(values))
+        values = scale_rows(values, tf.cast(mask, dtype))
         means = damped_mean(tf.linalg.matmul(member, values, transpose_a=True), count, shrinkage[:-1])
         total = tf.cast(support.length, dtype)
         return means, damped_mean(count, total, shrinkage[-1])

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfmeta.learners.scale_rows import scale_rows
+
 # Share of the trace, in roundings, below which eigenvalues of a factorised matrix must not lie.
 _ROUNDINGS = 128
 _FEW_COLUMNS = 16
@@ -37,22 +39,6 @@ def solve_ridge(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tens
     """
     scale = whitening_scale(precision)
     return scale * _solve(*_conditioned(features, residual, row_weight, scale))
-
-
-def ridge_posterior(features: tf.Tensor, residual: tf.Tensor, *, row_weight: tf.Tensor | None = None,
-                    precision: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns d `[B, P]` and a factor C `[B, P, P]` of the posterior covariance `(f^T diag(w) f + diag(lambda))^-1`.
-
-    The covariance is `C C^T`, so a linear function `x . d` has the variance `|x C|^2`. Arguments as in `solve_ridge`;
-    w and lambda are in units of the inverse noise variance, if the covariance is to be absolute.
-    """
-    scale = whitening_scale(precision)
-    rows, target = features * scale[:, None, :], residual
-    if row_weight is not None:
-        root = _root(row_weight)
-        rows, target = tf.math.multiply_no_nan(rows, root[..., None]), tf.math.multiply_no_nan(target, root)
-    whitened = in_range(rows)
-    return scale * solve_whitened(whitened, target), scale[..., None] * covariance_factor(whitened)
 
 
 class Whitened(NamedTuple):
@@ -80,22 +66,29 @@ def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
     return tf.math.rsqrt(precision if precision.shape.rank == 2 else precision[None])
 
 
-def in_range(rows: tf.Tensor) -> Whitened:
-    """Sets F `[B, S, P]` to zero for tasks in which the sum of its squares, the Gram matrix's trace, is not finite."""
-    trace = tf.reduce_sum(tf.square(tf.stop_gradient(rows)), axis=[1, 2], keepdims=True)
+def in_range(rows: tf.Tensor, row_weight: tf.Tensor | None = None) -> Whitened:
+    """Weights rows; sets those of tasks to zero in which the sum of squares, the Gram matrix's trace, is not finite.
+
+    Args:
+      rows: whitened, `[B, S, P]`.
+      row_weight: as in `solve_ridge`.
+    """
+    ones = tf.ones([1, rows.shape[2]], rows.dtype)
+    trace, root = _trace_and_root(rows, row_weight, ones)
     finite = tf.cast(tf.math.is_finite(trace), rows.dtype)
-    return Whitened(tf.math.multiply_no_nan(rows, finite), tf.math.multiply_no_nan(trace, finite))
+    return Whitened(scale_rows(rows, finite * root), tf.math.multiply_no_nan(trace, finite)[..., None])
 
 
-def solve_whitened(whitened: Whitened, target: tf.Tensor) -> tf.Tensor:
-    """Returns z `[B, P]` that minimises `|target - F z|^2 + |z|^2`.
+def posterior(whitened: Whitened, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns z `[B, P]` that minimises `|target - F z|^2 + |z|^2`, and `covariance_factor`.
 
     Args:
       whitened: F.
-      target: `[B, S]`.
+      target: `[B, S]`, 0 in rows that do not count.
     """
-    shrink = tf.math.rsqrt(whitened.least())
-    return _solve(whitened.rows * shrink, target * shrink[..., 0])
+    factor = covariance_factor(whitened)
+    right = tf.linalg.matvec(whitened.rows, target, transpose_a=True)
+    return tf.linalg.matvec(factor, tf.linalg.matvec(factor, right, transpose_a=True)), factor
 
 
 def _conditioned(features: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor | None,
@@ -103,22 +96,26 @@ def _conditioned(features: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor
     """Returns F `[B, S, P]` and t `[B, S]` for `_solve`: weighted, and scaled down where `Whitened` would add more.
 
     Dividing both by the root of c is adding c times the identity. All factors are put together first, so that the
-    features are multiplied once: by a tensor of their own shape, since TensorFlow's products that repeat an operand
-    take several times as long as a matrix product that makes such a tensor.
+    features are multiplied once.
     """
     scale *= tf.ones([1, features.shape[2]], features.dtype)
-    trace = tf.linalg.matvec(tf.square(tf.stop_gradient(features)), tf.square(tf.stop_gradient(scale)))
-    root = tf.ones_like(residual)
+    trace, root = _trace_and_root(features, row_weight, scale)
+    factor = tf.where(tf.math.is_finite(trace), tf.math.rsqrt(_least(trace)), tf.zeros_like(trace)) * root
+    return scale_rows(features, factor, scale), tf.math.multiply_no_nan(residual, factor)
+
+
+def _trace_and_root(rows: tf.Tensor, row_weight: tf.Tensor | None,
+                    scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the trace `[B, 1]` of the Gram matrix of weighted rows times `scale [1 or B, P]`, a constant, and the
+    roots `[B, S]` of the weights.
+    """
+    norm = tf.linalg.matvec(tf.square(tf.stop_gradient(rows)), tf.square(tf.stop_gradient(scale)))
+    root = tf.ones_like(norm)
     if row_weight is not None:
-        ones = row_weight.dtype == tf.bool
-        weight = tf.cast(row_weight, features.dtype)
-        root = weight if ones else _root(weight)
-        trace = tf.math.multiply_no_nan(trace, tf.stop_gradient(weight))
-    trace = tf.reduce_sum(trace, axis=1, keepdims=True)
-    factor = tf.where(tf.math.is_finite(trace), tf.math.rsqrt(_least(trace)), tf.zeros_like(trace))
-    factor *= root
-    rows = tf.math.multiply_no_nan(features, tf.linalg.matmul(factor[..., None], scale[:, None, :]))
-    return rows, tf.math.multiply_no_nan(residual, factor)
+        weight = tf.cast(row_weight, rows.dtype)
+        root = weight if row_weight.dtype == tf.bool else _root(weight)
+        norm = tf.math.multiply_no_nan(norm, tf.stop_gradient(weight))
+    return tf.reduce_sum(norm, axis=1, keepdims=True), root
 
 
 def _solve(rows: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

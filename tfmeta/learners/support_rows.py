@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfmeta.learners.scale_rows import scale_rows
 from tfmeta.models.layers.fast_dense_stack import FastDenseStack
 
 
@@ -22,25 +23,35 @@ def label_columns(target: tf.Tensor, output: tf.Tensor, *, unit: str) -> tf.Tens
     return tf.stack([label, tf.cast(target > 0, output.dtype) - tf.sigmoid(output)], axis=-1)
 
 
-def sum_rows(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Sums the real rows of `[B, N, D]`: `[B, D]`; padding holds anything finite."""
-    mask = tf.sequence_mask(length, tf.shape(values)[1])
-    return tf.reduce_sum(tf.where(mask[..., None], values, tf.zeros_like(values)), axis=1)
+def sum_rows(stack: FastDenseStack, *parts: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Sums what a stack gives for the real rows: `[B, output width]` in its variable dtype; padding may hold anything.
+
+    The last layer is linear, so that it is applied to sums.
+
+    Args:
+      stack: dense layers.
+      *parts: of its input, as in `run_dense`.
+      length: real rows `[B]`.
+    """
+    hidden = tf.cast(stack.hidden(parts), stack.variable_dtype)
+    mask = tf.sequence_mask(length, tf.shape(hidden)[1], dtype=hidden.dtype)
+    total = tf.linalg.matvec(scale_rows(hidden, mask), mask, transpose_a=True)
+    kernel, bias = (weight.value for weight in stack.initial_fast(slice(-1, None)).values())
+    return tf.linalg.matmul(total, kernel) + tf.cast(length, hidden.dtype)[:, None] * bias
 
 
 def damped_mean(total: tf.Tensor, count: tf.Tensor, shrinkage: tf.Tensor | float) -> tf.Tensor:
-    """Returns `total / (count + shrinkage)`, 0 where the count is 0.
+    """Returns `total / (count + shrinkage)`, 0 where both are 0.
 
     With `shrinkage` 0 it is the mean. Otherwise it is the mean of the rows and of that many rows of zeros, so that a
     few interactions say less than many.
 
     Args:
-      total: `[B, ..., D]`.
+      total: `[B, ..., D]`, 0 where the count is 0.
       count: `[B, ...]`, rows in each sum.
       shrinkage: >= 0, a scalar or of a shape that broadcasts to the count's.
     """
-    weight = tf.math.divide_no_nan(tf.ones_like(count), count + shrinkage)
-    return total * tf.where(count > 0, weight, tf.zeros_like(weight))[..., None]
+    return tf.math.divide_no_nan(total, (count + shrinkage)[..., None])
 
 
 def run_dense(stack: FastDenseStack, *parts: tf.Tensor) -> tf.Tensor:

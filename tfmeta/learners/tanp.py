@@ -139,7 +139,7 @@ class TaNP(Learner):
     def adapt(self, fast: Fast, support: Support) -> Fast:
         del fast  # What it says of the user, the support's encoded user says too.
         rows = self._rows(support.user, support.item, support.target)
-        latent = self.latent(self._mean(0, self._sum(self.encoder, rows, support.length), support.length))
+        latent = self.latent(self._mean(0, sum_rows(self.encoder, *rows, length=support.length), support.length))
         return self._fast(latent.mean, task=self._task(rows, support.length))
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
@@ -159,9 +159,9 @@ class TaNP(Learner):
         clean = tf.where(mask, target, tf.zeros_like(target))
         item = tf.where(mask[..., None], query.item, tf.zeros_like(query.item))
         rows = self._rows(support.user, support.item, support.target)
-        total = self._sum(self.encoder, rows, support.length)
+        total = sum_rows(self.encoder, *rows, length=support.length)
         prior = self.latent(self._mean(0, total, support.length))
-        total += self._sum(self.encoder, self._rows(query.user, item, clean), length)
+        total += sum_rows(self.encoder, *self._rows(query.user, item, clean), length=length)
         posterior = self.latent(self._mean(0, total, support.length + length))
         task = self._task(rows, support.length)
 
@@ -204,15 +204,11 @@ class TaNP(Learner):
         return {"latent": latent, "film_scale": 1.0 + scale, "film_shift": shift}
 
     def _task(self, rows, length) -> tf.Tensor:
-        return self._mean(1, self._sum(self.identity, rows, length), length)
+        return self._mean(1, sum_rows(self.identity, *rows, length=length), length)
 
     def _mean(self, which: int, total: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         return damped_mean(total, tf.cast(length, total.dtype),
                            tf.exp(tf.convert_to_tensor(self.log_shrinkage))[which])
-
-    @staticmethod
-    def _sum(stack: FastDenseStack, rows, length) -> tf.Tensor:
-        return sum_rows(run_dense(stack, *rows), length)
 
     def _rows(self, user, item, target) -> tuple[tf.Tensor, ...]:
         label = label_columns(target, self._base(user, item), unit=self.model.feature_spec.label.unit)

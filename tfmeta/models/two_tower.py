@@ -162,7 +162,7 @@ class TwoTower(MetaModel):
         # One in the place of the item's bias.
         features = tf.raw_ops.TensorStridedSliceUpdate(
             input=item, begin=[0, 0, self.vector_dim], end=[0, 0, 0], strides=[1, 1, 1],
-            value=tf.ones_like(item[..., :1]), begin_mask=0b011, end_mask=0b111)
+            value=tf.ones([*tf.unstack(tf.shape(item)[:2]), 1], item.dtype), begin_mask=0b011, end_mask=0b111)
         return features, item[..., -1] + tf.convert_to_tensor(self.offset)
 
     def linear_prior(self, user):
