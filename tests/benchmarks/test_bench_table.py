@@ -50,12 +50,13 @@ def test_closed_form_adaptation_is_judged_against_numpy_and_scoring(tmp_path):
     write(tmp_path, "closed_form", [
         row("tfmeta", "adapt_best_ms", 1.6, where), row("numpy_posv", "adapt_best_ms", 1.0, where),
         row("tfmeta", "adapt_p50_ms", 0.1, where), row("numpy_posv", "adapt_p50_ms", 1.0, where),
-        row("tfmeta", "adapt_over_score_best", 1.4, {**where, "query": 100}),
-        row("tfmeta", "adapt_over_score_best", 1.9, {**where, "learner": "bayesian"})])
+        row("tfmeta", "adapt_over_score_best", 1.4, {**where, "item_features": "request"}),
+        row("tfmeta", "adapt_over_score_best", 1.9, {**where, "learner": "bayesian", "item_features": "catalogue"})])
     table, missing = bench_table(tmp_path, markdown=True)
     assert ("| adapt, ridge, 64 users, 20 support rows | 1.6 ms | numpy_posv 1 ms | 0.62 | - | <= 1.5 x NumPy | NO |"
             in table)
-    assert "| adapt_and_score / score, ridge, 64 users, 20 support rows | 1.4 x | - | - | - | <= 1.5 x | yes |" in table
+    assert ("| adapt_and_score / score, ridge, 64 users, 20 support rows, items with features | 1.4 x | - | - | - "
+            "| <= 1.5 x | yes |" in table)
     assert "| 1.9 x | - | - | - | - | - |" in table and "closed_form" not in missing
 
 
