@@ -199,6 +199,23 @@ def test_float32_stays_finite_and_neighbours_are_not_touched(rows, name, factor)
         np.testing.assert_array_equal(after[2], np.zeros(33))
 
 
+@pytest.mark.parametrize("factor", [1e15, 1e30, np.inf, np.nan])
+def test_posterior_of_rows_out_of_range_is_the_prior_and_neighbours_are_not_touched(factor):
+    rows = problem(12, dtype=np.float32)["features"]
+    target = np.ones(rows.shape[:2], np.float32)
+    before = posterior(in_range(tf.constant(rows)), tf.constant(target))
+    rows[2] *= np.float32(factor)
+    target[2] *= np.float32(factor)
+    after = posterior(in_range(tf.constant(rows)), tf.constant(target))
+    others = [0, 1, 3, 4]
+    for found, expected in zip(after, before, strict=True):
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(found.numpy()[others], expected.numpy()[others])
+    if factor > 1e15 or not np.isfinite(factor):
+        np.testing.assert_array_equal(after[0][2], np.zeros(WIDTH))
+        np.testing.assert_array_equal(after[1][2], np.eye(WIDTH))
+
+
 @pytest.mark.parametrize("rows", [20, 60])
 def test_float32_is_accurate(rows):
     values = problem(rows, width=33, tasks=64)

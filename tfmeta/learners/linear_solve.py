@@ -84,9 +84,10 @@ def posterior(whitened: Whitened, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 
     Args:
       whitened: F.
-      target: `[B, S]`, 0 in rows that do not count.
+      target: `[B, S]`, 0 in rows that do not count; anything in tasks whose F is zero.
     """
     factor = covariance_factor(whitened)
+    target = tf.math.multiply_no_nan(target, tf.cast(whitened.trace[:, 0] > 0, target.dtype))
     right = tf.linalg.matvec(whitened.rows, target, transpose_a=True)
     return tf.linalg.matvec(factor, tf.linalg.matvec(factor, right, transpose_a=True)), factor
 
