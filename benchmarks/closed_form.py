@@ -3,14 +3,15 @@
     python -m benchmarks.closed_form [--out FILE]
 
 First, the weights of users from their encoded support sets: `Ridge.adapt` and `Bayesian.adapt` in a graph against the
-same arithmetic written by hand in NumPy, the systems solved by LAPACK (`gesv` in a batch or `posv` in a loop, whichever
-is faster here). The `adapt` of amortised learners stands beside the same arithmetic in NumPy (`numpy_same`, see
-`benchmarks.numpy_learners`), and beside the ridge solve of the same support sets, to which they have another answer.
-Whatever does the same arithmetic must agree before anything is timed. Then `adapt_and_score` against `score` of an
-exported two-tower model on W1's features with 64 users and 100 candidates, items by id from the catalogue in the graph
-or with their features in the request. Everything is called in this process, in turn, on one thread, as the embedded
-server runs a request. `*_best_ms` is the fastest tenth, which other work on the machine disturbs less, and `*_cpu_ms`
-the least processor time.
+same systems solved by hand in NumPy and LAPACK: ridge by `gesv` in a batch or `posv` in a loop, mean and covariance by
+`numpy.linalg.inv` in a batch or `potrf` and `trtri` in a loop, whichever is faster here. The `adapt` of amortised
+learners stands beside the same arithmetic in NumPy (`numpy_same`, see `benchmarks.numpy_learners`), and beside the
+ridge solve of the same support sets, to which they have another answer. What should agree must do so before anything is
+timed. Then `adapt_and_score` against `score` of an exported two-tower model on W1's features with 64 users and 100
+candidates, items by id from the catalogue in the graph or with their features in the request.
+
+Everything is called in this process, in turn, on one thread, as the embedded server runs a request. `*_best_ms` is the
+fastest tenth, which other work on the machine disturbs less, and `*_cpu_ms` the least processor time.
 """
 
 import argparse
@@ -31,6 +32,8 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "closed_form.json"
 # (users, support rows): the dual form, more users of it, and the primal form of 33 weights.
 SETTINGS = ((64, 20), (256, 20), (64, 60))
 LEARNERS = ("ridge", "bayesian")
+# The default learner of ratings has a solve of its own kind, without a peer.
+SERVED = (*LEARNERS, "ordinal_ridge")
 AMORTISED = ("lwa", "tanp", "set_encoder")
 # Of the graph that adapts.
 INPUTS = ("user", "item", "target", "length")
@@ -56,9 +59,9 @@ def support_sets(*, users: int, support: int, width: int):
 
 
 def by_numpy(user, item, target, length, *, solver: str, covariance: bool):
-    """Returns `weights [B, P]` or, for `covariance`, `mean [B, P]` and the posterior `covariance [B, P, P]`.
+    """Returns `weights [B, P]` or, for `covariance`, `mean [B, P]` and a factor of the posterior covariance.
 
-    All precisions are one.
+    All precisions are one. With solver `inv` the covariance itself stands in the factor's place.
     """
     import numpy as np
 
@@ -71,9 +74,12 @@ def by_numpy(user, item, target, length, *, solver: str, covariance: bool):
     if covariance or width <= rows:
         gram = features.transpose(0, 2, 1) @ features + np.eye(width, dtype=np.float32)
         right = (features.transpose(0, 2, 1) @ residual[..., None])[..., 0]
-        if covariance:
+        if covariance and solver == "inv":
             inverse = np.linalg.inv(gram)
             return {"mean": user + (inverse @ right[..., None])[..., 0], "covariance": inverse}
+        if covariance:
+            factor = _inverse_factor(gram)
+            return {"mean": user + (factor @ (right[:, None, :] @ factor).transpose(0, 2, 1))[..., 0], "factor": factor}
         return {"weights": user + _solve(gram, right, solver)}
     gram = features @ features.transpose(0, 2, 1) + np.eye(rows, dtype=np.float32)
     return {"weights": user + (features.transpose(0, 2, 1) @ _solve(gram, residual, solver)[..., None])[..., 0]}
@@ -88,6 +94,18 @@ def _solve(matrices, right, solver):
     found = np.empty_like(right)
     for index in range(len(right)):
         found[index] = lapack.sposv(matrices[index], right[index], lower=1, overwrite_a=1)[1]
+    return found
+
+
+def _inverse_factor(matrices):
+    """Returns C `[B, P, P]`, upper triangular, with C C^T the inverse of each matrix."""
+    import numpy as np
+    from scipy.linalg import lapack
+
+    found = np.empty_like(matrices)
+    for index in range(len(matrices)):
+        lower = lapack.spotrf(matrices[index].T, lower=1, clean=1, overwrite_a=1)[0]
+        found[index] = lapack.strtri(lower, lower=1, overwrite_c=1)[0].T
     return found
 
 
@@ -130,20 +148,28 @@ def served(learner, *, width: int, folder: str):
     return lambda *arrays: servable.run("serving_default", dict(zip(INPUTS, arrays, strict=True)))
 
 
+def _take_factor(values: dict):
+    """Returns arrays without their `factor`, and the factor `[B, P, P]` of a covariance, None without one."""
+    import numpy as np
+
+    values = {key: np.asarray(value) for key, value in values.items()}
+    factor = values.pop("factor", None)
+    width = values["mean"].shape[1] if factor is not None else 0
+    return values, None if factor is None else factor.reshape(-1, width, width)
+
+
 def check(name: str, ours: dict, peer: dict) -> None:
     """Raises ValueError unless a learner's fast weights are those of a peer.
 
     Args:
       name: of the learner.
       ours: name -> tensor or array; a `factor` is one of the covariance.
-      peer: name -> array.
+      peer: the same.
     """
     import numpy as np
 
-    found = {key: np.asarray(value) for key, value in ours.items()}
-    if "factor" in found:
-        factor = found.pop("factor").reshape(peer["covariance"].shape)
-        found["covariance"] = factor @ factor.transpose(0, 2, 1)
+    found, peer = ({**values, "covariance": factor @ factor.transpose(0, 2, 1)} if factor is not None else values
+                   for values, factor in map(_take_factor, (ours, peer)))
     if found.keys() != peer.keys():
         raise ValueError(f"{name}: found {sorted(found)}, the peer {sorted(peer)}.")
     for key, value in found.items():
@@ -199,9 +225,10 @@ def adaptation_rows(name: str, *, users: int, support: int, repeats: int, folder
                                      folder=os.path.join(folder, f"adapt_{name}_{users}_{support}")), *arrays)
     covariance = name == "bayesian"
     peers = {solver: functools.partial(by_numpy, *arrays, solver=solver, covariance=covariance)
-             for solver in (("getri",) if covariance else ("gesv", "posv"))}
+             for solver in (("inv", "potrf") if covariance else ("gesv", "posv"))}
     same = {"same": functools.partial(by_hand(recommender.learner), *arrays)} if name in AMORTISED else {}
-    check(name, graph(), next(iter((same or peers).values()))())
+    for peer in (same or peers).values():
+        check(name, graph(), peer())
     seconds = alternate({"tfmeta": graph, **peers, **same}, repeats=repeats, bar=bar)
     solver = min(peers, key=lambda s: median(seconds[s]))
     where = {"learner": name, "users": users, "support": support, "weights": width, "threads": 1}
@@ -264,7 +291,7 @@ def main() -> int:
     from trainer.evaluation.results_file import write_json
 
     rows = []
-    total = (len(LEARNERS + AMORTISED) * len(SETTINGS) + len(LEARNERS) * len(ITEM_FEATURES)) * (args.repeats + 5)
+    total = (len(LEARNERS + AMORTISED) * len(SETTINGS) + len(SERVED) * len(ITEM_FEATURES)) * (args.repeats + 5)
     with (tqdm(total=total, unit="turn", file=sys.stderr, dynamic_ncols=True) as bar,
           tempfile.TemporaryDirectory() as folder):
         for name in LEARNERS + AMORTISED:
@@ -272,7 +299,7 @@ def main() -> int:
                 bar.set_description(f"{name}: {users} users, {support} rows")
                 rows += adaptation_rows(name, users=users, support=support, repeats=args.repeats, folder=folder,
                                         bar=bar)
-        for name, mode in itertools.product(LEARNERS, ITEM_FEATURES):
+        for name, mode in itertools.product(SERVED, ITEM_FEATURES):
             bar.set_description(f"{name}: serving, {mode}")
             rows += serving_rows(name, item_features=mode, users=64, support=20, query=100, repeats=args.repeats,
                                  folder=folder, bar=bar)

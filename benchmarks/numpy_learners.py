@@ -56,7 +56,8 @@ def tanp(learner) -> Adapt:
     w = _weights(learner)
     pool, offset, alpha = w["tanp/pool"], w["two_tower/offset"], learner.get_config()["alpha"]
     item_norm, shrinkage = _norm(w, "tanp_item_norm"), np.exp(w["tanp/log_shrinkage"])
-    # The first layers of encoder and identity side by side; of the hidden rows, each last layer reads its half.
+    # The first layers of encoder and identity side by side; each last layer, linear, reads its half of the
+    # hidden rows' sums.
     first, last = zip(*(_dense(w, f"tanp_{part}", 2) for part in ("encoder", "identity")), strict=True)
     kernel, bias = (np.concatenate(values, axis=-1) for values in zip(*first, strict=True))
     of_user, of_row = np.split(kernel, [len(kernel) - 2 * len(item_norm[0]) - 2])
@@ -69,7 +70,7 @@ def tanp(learner) -> Adapt:
         np.maximum(hidden, 0, out=hidden)
         mask, count = _mask(target, length).astype(np.float32)[:, None, :], length.astype(np.float32)
         encoded, task = (
-            (mask @ _linear(half, layer))[:, 0] * _damping(count, tau)[:, None]
+            ((mask @ half)[:, 0] @ layer[0] + count[:, None] * layer[1]) * _damping(count, tau)[:, None]
             for half, layer, tau in zip(np.split(hidden, 2, axis=-1), last, shrinkage, strict=True))
         latent = np.maximum(_linear(encoded, hidden_layer), 0)
         return {"latent": _linear(latent, mean_layer), **film(task)}

@@ -68,7 +68,8 @@ def test_a_weight_that_is_not_the_graphs_is_found(amortised):
     assert moved == {"lwa": 3, "tanp": 19, "set_encoder": 40}[learner.name]
 
 
-@pytest.mark.parametrize("name,solver", [("ridge", "gesv"), ("ridge", "posv"), ("bayesian", "getri")])
+@pytest.mark.parametrize("name,solver", [("ridge", "gesv"), ("ridge", "posv"), ("bayesian", "inv"),
+                                         ("bayesian", "potrf")])
 def test_solves_by_lapack_give_the_graphs_fast_weights(name, solver):
     recommender = build(name)
     width = head_width(recommender.model)

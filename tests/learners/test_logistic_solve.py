@@ -93,6 +93,15 @@ def test_padding_and_what_is_no_number_leave_no_trace():
         for name in ("features", "output", "target"):
             dirty[name][task, n:] = np.nan
     np.testing.assert_array_equal(solve(dirty, steps=4), base)
+
+    def gradient(changed):
+        tensors = {k: tf.constant(v) for k, v in changed.items()}
+        with tf.GradientTape() as tape:
+            tape.watch(precision := tensors["precision"])
+            found = solve_logistic(tensors.pop("features"), tensors.pop("output"), steps=4, **tensors)
+        return tape.gradient(found, precision)
+
+    np.testing.assert_allclose(gradient(dirty), gradient(values), rtol=1e-12)
     wider = {**values, **{k: np.pad(values[k], [(0, 0), (0, 8), (0, 0)][:values[k].ndim], constant_values=9.0)
                           for k in ("features", "output", "target")}}
     np.testing.assert_allclose(solve(wider, steps=4), base, rtol=1e-9, atol=1e-12)

@@ -54,11 +54,7 @@ class Whitened(NamedTuple):
           gram: `[B, N, N]`.
           growth: bound of its trace over that of F, scalar or `[B, 1, 1]`.
         """
-        return _plus_identity(gram, self.least(growth=growth))
-
-    def least(self, *, growth: tf.Tensor | float = 1.0) -> tf.Tensor:
-        """Returns the multiple of the identity `[B, 1, 1]` that `added` adds."""
-        return _least(growth * self.trace)
+        return _plus_identity(gram, _least(growth * self.trace))
 
 
 def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
@@ -66,17 +62,18 @@ def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
     return tf.math.rsqrt(precision if precision.shape.rank == 2 else precision[None])
 
 
-def in_range(rows: tf.Tensor, row_weight: tf.Tensor | None = None) -> Whitened:
+def in_range(rows: tf.Tensor, row_weight: tf.Tensor | None = None, *, scale: tf.Tensor | None = None) -> Whitened:
     """Weights rows; sets those of tasks to zero in which the sum of squares, the Gram matrix's trace, is not finite.
 
     Args:
-      rows: whitened, `[B, S, P]`.
+      rows: `[B, S, P]`; those of weight 0 may hold anything.
       row_weight: as in `solve_ridge`.
+      scale: `whitening_scale` of rows that are not whitened yet.
     """
-    ones = tf.ones([1, rows.shape[2]], rows.dtype)
-    trace, root = _trace_and_root(rows, row_weight, ones)
+    scale = _wide(scale, rows)
+    trace, root = _trace_and_root(rows, row_weight, scale)
     finite = tf.cast(tf.math.is_finite(trace), rows.dtype)
-    return Whitened(scale_rows(rows, finite * root), tf.math.multiply_no_nan(trace, finite)[..., None])
+    return Whitened(scale_rows(rows, finite * root, scale), tf.math.multiply_no_nan(trace, finite)[..., None])
 
 
 def posterior(whitened: Whitened, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -99,10 +96,16 @@ def _conditioned(features: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor
     Dividing both by the root of c is adding c times the identity. All factors are put together first, so that the
     features are multiplied once.
     """
-    scale *= tf.ones([1, features.shape[2]], features.dtype)
+    scale = _wide(scale, features)
     trace, root = _trace_and_root(features, row_weight, scale)
     factor = tf.where(tf.math.is_finite(trace), tf.math.rsqrt(_least(trace)), tf.zeros_like(trace)) * root
     return scale_rows(features, factor, scale), tf.math.multiply_no_nan(residual, factor)
+
+
+def _wide(scale: tf.Tensor | None, rows: tf.Tensor) -> tf.Tensor:
+    """Returns a scale, or ones, with a number for each column, `[1 or B, P]`."""
+    ones = tf.ones([1, rows.shape[2]], rows.dtype)
+    return ones if scale is None else scale * ones
 
 
 def _trace_and_root(rows: tf.Tensor, row_weight: tf.Tensor | None,

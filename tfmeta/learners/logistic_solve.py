@@ -53,7 +53,7 @@ def solve_logistic(features: tf.Tensor, output: tf.Tensor, *, target: tf.Tensor,
     """
     rows = logistic_rows(target, length)
     scale = whitening_scale(precision)
-    whitened = in_range(features * scale[:, None, :], rows.used)
+    whitened = in_range(features, rows.used, scale=scale)
     return scale * solve_logistic_whitened(whitened, tf.where(rows.used, output, tf.zeros_like(output)), rows=rows,
                                            steps=steps)
 

@@ -11,6 +11,7 @@ from tfmeta.errors import ConfigError
 from tfmeta.learners.linear_solve import solve_ridge, whitening_scale
 from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.ridge import Ridge, usable_rows
+from tfmeta.learners.scale_rows import scale_rows
 from tfmeta.learners.task_tensors import Prediction, Query, Support
 from tfmeta.models.fast_weights import Fast
 from tfmeta.models.layers import seeds
@@ -128,7 +129,7 @@ class OrdinalRidge(Ridge):
         """Returns features `[B, S, P]` and residuals under the prior `[B, S]`, 0 in rows that are not used `[B, S]`."""
         features, offset = self.model.linear(support.user, support.item)
         used = usable_rows(support)
-        features = tf.math.multiply_no_nan(features, tf.cast(used, features.dtype)[..., None])
+        features = scale_rows(features, tf.cast(used, features.dtype))
         residual = support.target - offset - tf.linalg.matvec(features, fast["weights"])
         return features, tf.where(used, residual, tf.zeros_like(offset)), used
 

@@ -24,9 +24,9 @@ def label_columns(target: tf.Tensor, output: tf.Tensor, *, unit: str) -> tf.Tens
 
 
 def sum_rows(stack: FastDenseStack, *parts: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Sums what a stack gives for the real rows: `[B, output width]` in its variable dtype; padding may hold anything.
+    """Sums what a stack gives for the real rows: `[B, output width]` in its variable dtype.
 
-    The last layer is linear, so that it is applied to sums.
+    Padding holds anything finite. The last layer is linear, so that it is applied to sums.
 
     Args:
       stack: dense layers.
