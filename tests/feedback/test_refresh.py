@@ -8,14 +8,10 @@ import pathlib
 import numpy as np
 import pandas as pd
 import pytest
+from refresh_cases import FIRST, first_run, stream
 
 from tfmeta import cli
-from tfmeta.data.prepare import prepare
 from tfmeta.data.prepared_data import PreparedData
-from tfmeta.data.raw_data import RawData
-from tfmeta.data.split_config import SplitConfig
-from tfmeta.data.synthetic.drifting import generate_drifting
-from tfmeta.data.synthetic.synthetic_config import SyntheticConfig
 from tfmeta.errors import DataError, RunError
 from trainer.feedback.event_log import EventLog
 from trainer.feedback.refresh_config import RefreshConfig
@@ -29,7 +25,6 @@ TRAINING = {
     "sampler": {"query_size": 5, "min_interactions": 8}, "optimizer": {"learning_rate": 0.02}}
 SETTINGS = RefreshConfig(window_days=120, query_size=5, min_interactions=8, min_test_users=10, min_new_tasks=20,
                          epochs=6, gate=False)
-FIRST = datetime.datetime(2021, 6, 1, tzinfo=datetime.UTC).timestamp()  # The first run has seen what is earlier.
 
 
 @dataclasses.dataclass
@@ -49,28 +44,11 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
-    from trainer.config import load_config
-    from trainer.loop import train
-
-    folder = tmp_path_factory.mktemp("refresh")
-    data = generate_drifting(SyntheticConfig(users=320, items=60, ratings_per_user=25, seed=2), turn=90)
-    rows = data.interactions
+    folder, data = tmp_path_factory.mktemp("refresh"), stream()
     # Two items appear after the first run.
+    rows = data.interactions
     rows = rows[(rows["time"] >= FIRST) | ~rows["item_id"].isin(["i00", "i01"])]
-    before = rows[rows["time"] < FIRST]
-    raw = RawData.from_frames(before[["user_id", "item_id", "rating", "time"]], schema=data.schema,
-                              users=data.users[data.users["user_id"].isin(before["user_id"])],
-                              items=data.items[data.items["item_id"].isin(before["item_id"])])
-    shares = dict.fromkeys(("cold_user_share", "cold_item_share", "validation_user_share", "validation_item_share",
-                            "warm_test_user_share"), 0.0)
-    prepared = prepare(raw=raw, out=str(folder / "data"), split=SplitConfig(query_size=5, min_interactions=8, **shares))
-    train(config=load_config(TRAINING), data=prepared, run=str(folder / "run"), progress=False)
-    events = rows[rows["time"] >= FIRST].rename(columns={"rating": "label"})
-    log = EventLog.create(str(folder / "log"), prepared.feature_spec)
-    log.update_table("user", data.users)
-    log.update_table("item", data.items)
-    log.ingest(events[["user_id", "item_id", "label", "time"]], kind="outcome")
-    return World(folder, str(folder / "run"), log, events)
+    return World(folder, *first_run(folder, data, rows=rows, training=TRAINING))
 
 
 @pytest.fixture(scope="module")

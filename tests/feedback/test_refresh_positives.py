@@ -1,25 +1,16 @@
 """A refresh from a log of positives alone, such as visits: decided by lists out of the whole catalogue."""
 
 import dataclasses
-import datetime
 
 import numpy as np
 import pytest
+from refresh_cases import first_run, stream
 
-from tfmeta.data.prepare import prepare
-from tfmeta.data.raw_data import RawData
-from tfmeta.data.split_config import SplitConfig
-from tfmeta.data.synthetic.drifting import generate_drifting
-from tfmeta.data.synthetic.synthetic_config import SyntheticConfig
 from tfmeta.errors import ConfigError
-from trainer.config import load_config
-from trainer.feedback.event_log import EventLog
 from trainer.feedback.refresh import refresh
 from trainer.feedback.refresh_config import RefreshConfig
-from trainer.loop import train
 from trainer.run_directory import RunDirectory
 
-FIRST = datetime.datetime(2021, 6, 1, tzinfo=datetime.UTC).timestamp()
 TRAINING = {"seed": 1, "epochs": 4, "early_stopping": None, "tensorboard": {"enabled": False}, "learner": {},
             "model": {"name": "two_tower", "embedding_dim": 4, "vector_dim": 8, "user_units": [8], "item_units": [8]},
             "sampler": {"query_size": 3, "min_interactions": 5}, "optimizer": {"learning_rate": 0.02}}
@@ -30,25 +21,11 @@ SETTINGS = {"window_days": 120, "query_size": 3, "min_interactions": 5, "min_tes
 @pytest.fixture(scope="module")
 def visits(tmp_path_factory):
     """(run, log): a run on what was visited before a day, and a log of what was visited afterwards."""
-    folder = tmp_path_factory.mktemp("visits")
-    data = generate_drifting(SyntheticConfig(users=320, items=60, ratings_per_user=25, seed=2), turn=90)
+    data = stream()
     rows = data.interactions[data.interactions["rating"] >= data.interactions["rating"].median()].assign(rating=1.0)
-    before = rows[rows["time"] < FIRST]
     label = dataclasses.replace(data.schema.label, unit="click", minimum=0.0, maximum=1.0, threshold=1.0)
-    raw = RawData.from_frames(before[["user_id", "item_id", "rating", "time"]],
-                              schema=dataclasses.replace(data.schema, label=label),
-                              users=data.users[data.users["user_id"].isin(before["user_id"])],
-                              items=data.items[data.items["item_id"].isin(before["item_id"])])
-    shares = dict.fromkeys(("cold_user_share", "cold_item_share", "validation_user_share", "validation_item_share",
-                            "warm_test_user_share"), 0.0)
-    prepared = prepare(raw=raw, out=str(folder / "data"), split=SplitConfig(query_size=3, min_interactions=5, **shares))
-    train(config=load_config(TRAINING), data=prepared, run=str(folder / "run"), progress=False)
-    log = EventLog.create(str(folder / "log"), prepared.feature_spec)
-    log.update_table("user", data.users)
-    log.update_table("item", data.items)
-    log.ingest(rows[rows["time"] >= FIRST].rename(columns={"rating": "label"})[["user_id", "item_id", "label", "time"]],
-               kind="outcome")
-    return str(folder / "run"), log
+    run, log, _ = first_run(tmp_path_factory.mktemp("visits"), data, rows=rows, training=TRAINING, label=label)
+    return run, log
 
 
 def test_the_catalogue_decides(visits, tmp_path):
