@@ -79,7 +79,7 @@ def by_numpy(user, item, target, length, *, solver: str, covariance: bool):
             return {"mean": user + (inverse @ right[..., None])[..., 0], "covariance": inverse}
         if covariance:
             factor = _inverse_factor(gram)
-            return {"mean": user + (factor @ (right[:, None, :] @ factor).transpose(0, 2, 1))[..., 0], "factor": factor}
+            return {"mean": user + (factor @ (right[:, None, :] @ factor).transpose(0, 2, 1))[..., 0], "factor": factor.transpose(0, 2, 1)}
         return {"weights": user + _solve(gram, right, solver)}
     gram = features @ features.transpose(0, 2, 1) + np.eye(rows, dtype=np.float32)
     return {"weights": user + (features.transpose(0, 2, 1) @ _solve(gram, residual, solver)[..., None])[..., 0]}
@@ -149,13 +149,12 @@ def served(learner, *, width: int, folder: str):
 
 
 def _take_factor(values: dict):
-    """Returns arrays without their `factor`, and the factor `[B, P, P]` of a covariance, None without one."""
+    """Returns arrays without their `factor`, and the factor R `[B, P, P]` of a covariance R^T R, None without one."""
     import numpy as np
 
     values = {key: np.asarray(value) for key, value in values.items()}
     factor = values.pop("factor", None)
-    width = values["mean"].shape[1] if factor is not None else 0
-    return values, None if factor is None else factor.reshape(-1, width, width)
+    return values, factor
 
 
 def check(name: str, ours: dict, peer: dict) -> None:
@@ -168,7 +167,7 @@ def check(name: str, ours: dict, peer: dict) -> None:
     """
     import numpy as np
 
-    found, peer = ({**values, "covariance": factor @ factor.transpose(0, 2, 1)} if factor is not None else values
+    found, peer = ({**values, "covariance": factor.transpose(0, 2, 1) @ factor} if factor is not None else values
                    for values, factor in map(_take_factor, (ours, peer)))
     if found.keys() != peer.keys():
         raise ValueError(f"{name}: found {sorted(found)}, the peer {sorted(peer)}.")

@@ -38,11 +38,9 @@ def lwa(learner) -> Adapt:
         mask = _mask(target, length)
         number = np.where(mask, (target[..., None] >= boundaries).sum(-1), -1)
         member = (np.arange(len(factors))[:, None] == number[:, None, :]).astype(np.float32)
-        features = item.copy()
-        features[..., -1] = 1
-        features[~mask] = 0
         count = member.sum(-1)
-        means = member @ features
+        means = member @ item
+        means[..., -1] = count  # the features have a one in the place of the item's bias
         means *= _damping(count, shrinkage[:-1])[..., None]
         means *= factors
         shares = count * _damping(length.astype(np.float32), shrinkage[-1])[:, None]

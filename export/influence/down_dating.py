@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfmeta.learners.linear_solve import in_range
+from tfmeta.learners.linear_solve import in_range, lower_factor
 from tfmeta.learners.linear_system import LinearSystem
 
 
@@ -27,7 +27,7 @@ def output_changes(system: LinearSystem, query: tf.Tensor) -> tuple[tf.Tensor, t
     """
     whitened = in_range(system.rows)
     rows = whitened.rows
-    lower = tf.linalg.cholesky(whitened.added(tf.linalg.matmul(rows, rows, transpose_a=True)))
+    lower = lower_factor(whitened)
 
     def half(right):
         """A^-1 = L^-T L^-1: products with A^-1 are products of two of these. `[B, N, P]` -> `[B, P, N]`"""

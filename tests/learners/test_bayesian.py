@@ -34,7 +34,7 @@ def by_hand(recommender, support, query, task):
     features, offset = (t.numpy()[task, :n] for t in model.linear(support.user, support.item))
     prior = model.linear_prior(support.user).numpy()[task]
     noise = float(learner.noise()) ** 2
-    covariance = np.linalg.inv(np.linalg.inv(factor @ factor.T) + features.T @ features / noise)
+    covariance = np.linalg.inv(np.linalg.inv(factor.T @ factor) + features.T @ features / noise)
     residual = support.target.numpy()[task, :n] - offset - features @ prior
     mean = prior + covariance @ features.T @ residual / noise
     queried, shift = (t.numpy()[task] for t in model.linear(query.user, query.item))
@@ -51,10 +51,10 @@ def test_posterior_and_prediction_are_the_textbook_ones(float64, covariance, row
     prediction = built.learner.predict(fast, query)
     for task in range(5):
         output, variance, mean, posterior = by_hand(built, support, query, task)
-        factor = fast["factor"].numpy()[task].reshape(len(mean), -1)
+        factor = fast["factor"].numpy()[task]
         # The model's layers compute in float64, the features arrive in float32.
         np.testing.assert_allclose(fast["mean"][task], mean, rtol=1e-9, atol=1e-11)
-        np.testing.assert_allclose(factor @ factor.T, posterior, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(factor.T @ factor, posterior, rtol=1e-9, atol=1e-11)
         np.testing.assert_allclose(prediction.output[task], output, rtol=1e-9, atol=1e-11)
         np.testing.assert_allclose(prediction.variance[task], variance, rtol=1e-9, atol=1e-11)
 
@@ -112,7 +112,7 @@ def test_laplace_is_the_mode_and_the_curvature_there(float64):
     randomise(built, scale=0.4)
     support, query = tasks(built, make_batch(unit="click", support=8))
     prior_factor = built.learner.prior_factor().numpy()
-    precision = np.linalg.inv(prior_factor @ prior_factor.T)
+    precision = np.linalg.inv(prior_factor.T @ prior_factor)
     fast = built.learner.adapt(built.learner.init(support.user), support)
     prediction = built.learner.predict(fast, query)
     for task in range(5):
@@ -129,8 +129,8 @@ def test_laplace_is_the_mode_and_the_curvature_there(float64):
         chance = 1 / (1 + np.exp(-features @ mode - offset))
         covariance = np.linalg.inv(precision + features.T * (chance * (1 - chance)) @ features)
         np.testing.assert_allclose(fast["mean"][task], mode, atol=1e-5)
-        factor = fast["factor"].numpy()[task].reshape(len(mode), -1)
-        np.testing.assert_allclose(factor @ factor.T, covariance, rtol=1e-4, atol=1e-5)
+        factor = fast["factor"].numpy()[task]
+        np.testing.assert_allclose(factor.T @ factor, covariance, rtol=1e-4, atol=1e-5)
         queried, shift = (t.numpy()[task] for t in built.model.linear(query.user, query.item))
         spread = np.einsum("qp,pr,qr->q", queried, covariance, queried)
         np.testing.assert_allclose(prediction.variance[task], spread, rtol=1e-4)

@@ -35,9 +35,9 @@ def ridge_posterior(features, residual, *, row_weight, precision):
     """Returns the solution and a factor of the covariance, each by way of the whitened system."""
     scale = whitening_scale(precision)
     root = tf.sqrt(tf.where(row_weight > 0, row_weight, 1))
-    z, factor = posterior(in_range(features * scale[:, None, :], row_weight),
-                          tf.where(row_weight > 0, residual * root, 0))
-    return scale * z, scale[..., None] * factor
+    solution, factor = posterior(in_range(features * scale[:, None, :], row_weight),
+                                 tf.where(row_weight > 0, residual * root, 0), root=tf.linalg.diag(scale))
+    return solution, tf.linalg.matrix_transpose(factor)
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -203,10 +203,10 @@ def test_float32_stays_finite_and_neighbours_are_not_touched(rows, name, factor)
 def test_posterior_of_rows_out_of_range_is_the_prior_and_neighbours_are_not_touched(factor):
     rows = problem(12, dtype=np.float32)["features"]
     target = np.ones(rows.shape[:2], np.float32)
-    before = posterior(in_range(tf.constant(rows)), tf.constant(target))
+    before = posterior(in_range(tf.constant(rows)), tf.constant(target), root=tf.eye(WIDTH)[None])
     rows[2] *= np.float32(factor)
     target[2] *= np.float32(factor)
-    after = posterior(in_range(tf.constant(rows)), tf.constant(target))
+    after = posterior(in_range(tf.constant(rows)), tf.constant(target), root=tf.eye(WIDTH)[None])
     others = [0, 1, 3, 4]
     for found, expected in zip(after, before, strict=True):
         assert np.isfinite(found).all()

@@ -10,13 +10,13 @@ import tensorflow as tf
 from tfmeta.config import require
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import covariance_factor, in_range, posterior
+from tfmeta.learners.linear_solve import Whitened, in_range, lower_factor, posterior, posterior_factor
 from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.logistic_solve import logistic_rows, solve_logistic_whitened
 from tfmeta.learners.losses import binary_cross_entropy, gaussian_likelihood
 from tfmeta.learners.ridge import LARGEST_LOG, is_logistic, usable_rows
 from tfmeta.learners.task_tensors import Prediction, Query, Support
-from tfmeta.models.fast_weights import Fast
+from tfmeta.models.fast_weights import Fast, FastWeight, Shared
 from tfmeta.models.layers import seeds
 from tfmeta.models.meta_model import MetaModel
 
@@ -40,10 +40,10 @@ class Bayesian(Learner):
     2018, section 3, algorithms 1 and 2; the logistic output is MacKay, "The Evidence Framework Applied to
     Classification Networks", 1992, equation 10. Deviations: the prior mean is the model's user vector; w_0 and K_0 are
     learned for one output; sigma is learned; K_0 may be diagonal, diagonal plus low rank, or full. The posterior is
-    kept as a factor A with `K = A A^T`, which a later support updates in turn: seeing two supports one after the other
+    kept as a factor R with `K = R^T R`, which a later support updates in turn: seeing two supports one after the other
     is seeing both.
 
-    The fast weights are `mean [B, P]` and `factor [B, P * P]`, A row by row.
+    The fast weights are `mean [B, P]` and `factor [B, P, P]`, R.
 
     Args:
       model: with a linear head.
@@ -87,43 +87,44 @@ class Bayesian(Learner):
         self.built = True
 
     def init(self, user: tf.Tensor) -> Fast:
-        prior = self.model.linear_prior(user)
-        factor = tf.reshape(self.prior_factor(), [1, self.width ** 2])
-        return {"mean": prior, "factor": tf.tile(factor, [tf.shape(prior)[0], 1])}
+        return {"mean": self.model.linear_prior(user), "factor": Shared(self.prior_factor())}
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
         features, offset = self.model.linear(support.user, support.item)
-        mean, factor = fast["mean"], self._matrix(fast)
+        mean, factor = fast["mean"], fast["factor"]
+        shared = isinstance(factor, Shared)
         output = tf.linalg.matvec(features, mean) + offset
         if self.logistic:
             rows = logistic_rows(support.target, support.length)
-            whitened = in_range(tf.linalg.matmul(features, factor), rows.used)
+            whitened = self._whitened(features, rows.used, factor=factor)
             output = _where(rows.used, output)
             z = solve_logistic_whitened(whitened, output, rows=rows, steps=self.newton_steps)
             curvature = rows.curvature(output + tf.linalg.matvec(whitened.rows, z))
-            own = covariance_factor(in_range(whitened.rows * tf.sqrt(curvature)[..., None]))
+            lower = lower_factor(in_range(whitened.rows * tf.sqrt(curvature)[..., None]))
+            root = factor.value[None] if shared else factor
+            change, found = tf.linalg.matvec(root, z, transpose_a=True), posterior_factor(lower, root)
         else:
             used = usable_rows(support)
-            observed = in_range(tf.linalg.matmul(features, factor / self.noise()), used)
-            z, own = posterior(observed, _where(used, support.target - output) / self.noise())
-        return {"mean": mean + tf.linalg.matvec(factor, z),
-                "factor": tf.reshape(tf.linalg.matmul(factor, own), [-1, self.width ** 2])}
+            whitened = self._whitened(features, used, factor=factor, noise=self.noise())
+            root = (self._scale() if self.covariance == "diagonal" else factor.value)[None] if shared else factor
+            residual = tf.math.multiply_no_nan(support.target - output, tf.cast(used, output.dtype))
+            change, found = posterior(whitened, residual / self.noise(), root=root)
+        return {"mean": mean + change, "factor": found}
 
     def linear_system(self, fast: Fast, support: Support) -> LinearSystem | None:
         if self.logistic:
             return None
         features, offset = self.model.linear(support.user, support.item)
-        used, factor = usable_rows(support), self._matrix(fast)
+        used, factor = usable_rows(support), fast["factor"]
         residual = support.target - offset - tf.linalg.matvec(features, fast["mean"])
-        return LinearSystem(prior=fast["mean"],
-                            rows=_where(used, tf.linalg.matmul(features, factor) / self.noise()),
-                            target=_where(used, residual) / self.noise(), whiten=lambda x: tf.linalg.matmul(x, factor))
+        return LinearSystem(prior=fast["mean"], rows=_where(used, self._times(features, factor) / self.noise()),
+                            target=_where(used, residual) / self.noise(), whiten=lambda x: self._times(x, factor))
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         """Mean and variance of the label; for implicit feedback the averaged logit and the variance of the logit."""
         features, offset = self.model.linear(query.user, query.item)
         mean = tf.linalg.matvec(features, fast["mean"]) + offset
-        variance = tf.reduce_sum(tf.square(tf.linalg.matmul(features, self._matrix(fast))), axis=-1)
+        variance = tf.reduce_sum(tf.square(self._times(features, fast["factor"])), axis=-1)
         if self.logistic:
             return Prediction(output=mean * tf.math.rsqrt(1 + math.pi / 8 * variance), variance=variance)
         return Prediction(output=mean, variance=variance + tf.square(self.noise()))
@@ -148,24 +149,39 @@ class Bayesian(Learner):
         return tf.exp(_bounded(self._log_noise))
 
     def prior_factor(self) -> tf.Tensor:
-        """Returns A_0 `[P, P]` with `K_0 = A_0 A_0^T`."""
-        scale = tf.exp(_bounded(self._log_scale))
+        """Returns R_0 `[P, P]` with `K_0 = R_0^T R_0`."""
         if self.covariance == "low_rank":
             directions = tf.convert_to_tensor(self._directions)
-            return tf.linalg.cholesky(tf.linalg.diag(tf.square(scale)) + tf.matmul(directions, directions,
-                                                                                   transpose_b=True))
+            covariance = tf.matmul(directions, directions, transpose_b=True)
+            return tf.transpose(tf.linalg.cholesky(tf.linalg.diag(tf.square(self._scale())) + covariance))
         if self.covariance == "full":
             rows, columns = np.tril_indices(self.width, k=-1)
-            lower = tf.scatter_nd(np.stack([rows, columns], 1), tf.convert_to_tensor(self._lower),
+            upper = tf.scatter_nd(np.stack([columns, rows], 1), tf.convert_to_tensor(self._lower),
                                   [self.width, self.width])
-            return tf.linalg.set_diag(lower, scale)
-        return tf.linalg.diag(scale)
+            return tf.linalg.set_diag(upper, self._scale())
+        return tf.linalg.diag(self._scale())
 
     def get_config(self) -> dict:
         return {**super().get_config(), **self._config}
 
-    def _matrix(self, fast: Fast) -> tf.Tensor:
-        return tf.reshape(fast["factor"], [-1, self.width, self.width])
+    def _scale(self) -> tf.Tensor:
+        return tf.exp(_bounded(self._log_scale))
+
+    def _whitened(self, features: tf.Tensor, used: tf.Tensor, *, factor: FastWeight,
+                  noise: tf.Tensor | float = 1.0) -> Whitened:
+        """Returns the rows `[B, S, P]` that count, times R^T / noise."""
+        if isinstance(factor, Shared) and self.covariance == "diagonal":
+            return in_range(features, used, scale=self._scale()[None] / noise)
+        return in_range(self._times(features, factor), used, scale=tf.ones([1, 1], features.dtype) / noise)
+
+    def _times(self, features: tf.Tensor, factor: FastWeight) -> tf.Tensor:
+        """Returns features `[B, N, P]` times R^T."""
+        if not isinstance(factor, Shared):
+            return tf.linalg.matmul(features, factor, transpose_b=True)
+        if self.covariance == "diagonal":
+            return features * self._scale()
+        product = tf.matmul(tf.reshape(features, [-1, self.width]), factor.value, transpose_b=True)
+        return tf.reshape(product, tf.shape(features))
 
 
 def _bounded(logarithm) -> tf.Tensor:

@@ -2,13 +2,13 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from tfmeta.config import require
 from tfmeta.data.label import Label
-from tfmeta.learners.scale_rows import scale_rows
 from tfmeta.learners.support_rows import damped_mean
 from tfmeta.learners.task_tensors import Support
 
@@ -53,16 +53,16 @@ class ClassMeans(keras.layers.Layer):
             initializer=keras.initializers.Constant(math.log(shrinkage))) if shrinkage else None
         self.built = True
 
-    def summarise(self, values: tf.Tensor, support: Support) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns R `[B, classes, D]` and share `[B, classes]`, in the dtype of the values.
+    def summarise(self, sums: Callable[[tf.Tensor], tf.Tensor], support: Support) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns R `[B, classes, D]` and share `[B, classes]`, in the dtype of the targets.
 
         A method of its own name, because Keras would cast the targets to a compute dtype that cannot tell labels apart.
 
         Args:
-          values: F(v_j), `[B, S, D]`; padding holds anything finite.
+          sums: of F(v_j): each row's share of each class `[B, S, classes]`, 0 for padding -> `[B, classes, D]`.
           support: whose targets and lengths count.
         """
-        dtype = values.dtype
+        dtype = support.target.dtype
         number = tf.reduce_sum(tf.cast(support.target[..., None] >= tf.constant(self._boundaries, dtype), tf.int32), -1)
         mask = tf.sequence_mask(support.length, tf.shape(support.target)[1], dtype=tf.int32)
         # A padded row belongs to no class.
@@ -71,7 +71,6 @@ class ClassMeans(keras.layers.Layer):
         if self.log_shrinkage is not None:
             shrinkage = tf.exp(tf.convert_to_tensor(self.log_shrinkage))
         count = tf.reduce_sum(member, axis=1)
-        values = scale_rows(values, tf.cast(mask, dtype))
-        means = damped_mean(tf.linalg.matmul(member, values, transpose_a=True), count, shrinkage[:-1])
+        means = damped_mean(sums(member), count, shrinkage[:-1])
         total = tf.cast(support.length, dtype)
         return means, damped_mean(count, total, shrinkage[-1])

@@ -54,7 +54,7 @@ class Whitened(NamedTuple):
           gram: `[B, N, N]`.
           growth: bound of its trace over that of F, scalar or `[B, 1, 1]`.
         """
-        return _plus_identity(gram, _least(growth * self.trace))
+        return _plus_identity(gram, _least(growth * self.trace)[..., 0])
 
 
 def whitening_scale(precision: tf.Tensor) -> tf.Tensor:
@@ -76,17 +76,40 @@ def in_range(rows: tf.Tensor, row_weight: tf.Tensor | None = None, *, scale: tf.
     return Whitened(scale_rows(rows, finite * root, scale), tf.math.multiply_no_nan(trace, finite)[..., None])
 
 
-def posterior(whitened: Whitened, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns z `[B, P]` that minimises `|target - F z|^2 + |z|^2`, and `covariance_factor`.
+def posterior(whitened: Whitened, target: tf.Tensor, *, root: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the d = R^T z `[B, P]` whose z minimises `|target - F z|^2 + |z|^2`, and `posterior_factor`.
 
     Args:
       whitened: F.
       target: `[B, S]`, 0 in rows that do not count; anything in tasks whose F is zero.
+      root: R, `[B, P, P]`; or the diagonal of one for all tasks, `[1, P]`, positive.
     """
-    factor = covariance_factor(whitened)
+    lower = lower_factor(whitened)
     target = tf.math.multiply_no_nan(target, tf.cast(whitened.trace[:, 0] > 0, target.dtype))
     right = tf.linalg.matvec(whitened.rows, target, transpose_a=True)
-    return tf.linalg.matvec(factor, tf.linalg.matvec(factor, right, transpose_a=True)), factor
+    if root.shape.rank == 2:
+        # L^-1 F^T t = (L^-1 R) R^-1 F^T t: for a single column a product takes a fraction of a triangular solve.
+        found = posterior_factor(lower, tf.linalg.diag(root))
+        half = tf.linalg.matvec(found, right / root)
+    else:
+        found = posterior_factor(lower, root)
+        half = tf.linalg.triangular_solve(lower, right[..., None])[..., 0]
+    return tf.linalg.matvec(found, half, transpose_a=True), found
+
+
+def lower_factor(whitened: Whitened) -> tf.Tensor:
+    """Returns the Cholesky factor L `[B, P, P]` of I + F^T F."""
+    return tf.linalg.cholesky(whitened.added(tf.linalg.matmul(whitened.rows, whitened.rows, transpose_a=True)))
+
+
+def posterior_factor(lower: tf.Tensor, root: tf.Tensor) -> tf.Tensor:
+    """Returns L^-1 R `[B, P, P]`: a C with `C^T C = R^T (I + F^T F)^-1 R`, R itself for a task without rows.
+
+    Args:
+      lower: L, from `lower_factor`.
+      root: R, `[B, P, P]` or `[1, P, P]`.
+    """
+    return tf.linalg.triangular_solve(lower, root)
 
 
 def _conditioned(features: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor | None,
@@ -189,14 +212,6 @@ def smaller_form(rows: tf.Tensor, *, primal: Callable[[], tf.Tensor], dual: Call
     return tf.cond(tf.shape(rows)[1] < width, dual, primal)
 
 
-def covariance_factor(whitened: Whitened) -> tf.Tensor:
-    """Returns C `[B, P, P]`, upper triangular, with `C C^T = (I + F^T F)^-1`; the identity for a task without rows."""
-    gram = tf.linalg.matmul(whitened.rows, whitened.rows, transpose_a=True)
-    lower = tf.linalg.cholesky(whitened.added(gram))
-    inverse = tf.linalg.triangular_solve(lower, tf.eye(gram.shape[-1], dtype=gram.dtype)[None])
-    return tf.linalg.matrix_transpose(inverse)
-
-
 @tf.custom_gradient
 def solve_spd(matrix: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Solves `matrix x = target` for symmetric positive definite matrices by Cholesky.
@@ -223,7 +238,12 @@ def solve_spd(matrix: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def _plus_identity(gram: tf.Tensor, factor: tf.Tensor | float = 1.0) -> tf.Tensor:
-    return gram + tf.eye(gram.shape[-1] or tf.shape(gram)[-1], dtype=gram.dtype) * factor
+    """Adds a constant, `[B, 1]` or scalar, to the diagonal: in less time than to repeat the identity."""
+    @tf.custom_gradient
+    def added(gram):
+        return tf.linalg.set_diag(gram, tf.linalg.diag_part(gram) + factor), lambda g: g
+
+    return added(gram)
 
 
 def _least(trace: tf.Tensor) -> tf.Tensor:

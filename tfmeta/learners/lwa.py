@@ -68,8 +68,8 @@ class LWA(Learner):
         return {"weights": self.model.linear_prior(user), "bias": tf.zeros_like(user[:, :1])}
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
-        features, _ = self.model.linear(support.user, support.item)
-        means, shares = self.means.summarise(features, support)
+        means, shares = self.means.summarise(
+            lambda share: self.model.linear_sums(share, support.user, support.item), support)
         weights = fast["weights"] + tf.reduce_sum(tf.convert_to_tensor(self.factors) * means, axis=1)
         bias = fast["bias"]
         if self.bias_factors is not None:

@@ -119,6 +119,10 @@ class MetaModel(keras.Model, abc.ABC):
         features, offset = self.linear(user, item)
         return tf.linalg.matvec(features, weights) + offset
 
+    def linear_sums(self, share: tf.Tensor, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """Returns sums `[B, C, P]` of `linear`'s features, each row's share of them `[B, N, C]`; as `linear_output`."""
+        return tf.linalg.matmul(share, self.linear(user, item)[0], transpose_a=True)
+
     def linear_fast(self, weights: tf.Tensor) -> Fast:
         """Returns the fast weights that say the same as weights `[B, P]` of `linear`'s head; where `has_index`."""
         raise self._no_linear_head()

@@ -160,10 +160,13 @@ class TwoTower(MetaModel):
         if not self.has_linear_head(self.scope, self._config):
             return super().linear(user, item)
         # One in the place of the item's bias.
-        features = tf.raw_ops.TensorStridedSliceUpdate(
-            input=item, begin=[0, 0, self.vector_dim], end=[0, 0, 0], strides=[1, 1, 1],
-            value=tf.ones([*tf.unstack(tf.shape(item)[:2]), 1], item.dtype), begin_mask=0b011, end_mask=0b111)
+        features = _with_last_column(item, tf.ones([*tf.unstack(tf.shape(item)[:2]), 1], item.dtype))
         return features, item[..., -1] + tf.convert_to_tensor(self.offset)
+
+    def linear_sums(self, share, user, item):
+        # The sum of ones, instead of a copy of all items with ones in the place of their biases.
+        sums = tf.linalg.matmul(share, item, transpose_a=True)
+        return _with_last_column(sums, tf.reduce_sum(share, axis=1)[..., None])
 
     def linear_prior(self, user):
         return user
@@ -202,3 +205,10 @@ class TwoTower(MetaModel):
 def _normalise(vector: tf.Tensor) -> tf.Tensor:
     # The floor keeps the gradient of a zero vector (a content-free item) finite.
     return vector * tf.math.rsqrt(tf.reduce_sum(tf.square(vector), axis=-1, keepdims=True) + 1e-12)
+
+
+def _with_last_column(values: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+    """Returns values `[B, N, D]` with another last column, `[B, N, 1]`."""
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=values, begin=[0, 0, values.shape[-1] - 1], end=[0, 0, 0], strides=[1, 1, 1], value=column,
+        begin_mask=0b011, end_mask=0b111)
