@@ -1,5 +1,7 @@
 """Row-sparse gradients without repeated rows."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 
@@ -28,6 +30,31 @@ def distinct(gradient: tf.IndexedSlices) -> DistinctSlices:
     rows, position = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, position, tf.size(rows))
     return DistinctSlices(values, rows, gradient.dense_shape)
+
+
+class RowSums(NamedTuple):
+    """A table's row-sparse gradient, its slices added up in a tensor of the table's size."""
+
+    total: tf.Tensor  # [V, ...]
+    count: tf.Tensor  # [V], slices of each row
+
+    def distinct(self) -> DistinctSlices:
+        """Returns the R rows that have slices, in ascending order."""
+        rows = tf.reshape(tf.where(self.count > 0), [-1])
+        return DistinctSlices(tf.gather(self.total, rows), rows, tf.shape(self.total, tf.int64))
+
+
+def sum_by_row(gradient: tf.IndexedSlices, table: tf.Tensor) -> RowSums:
+    """Adds up the slices of each row of a table, for XLA, which has no tensors of unknown shape.
+
+    Args:
+      gradient: as in `distinct`.
+      table: `[V, ...]`.
+    """
+    def total(values):
+        return tf.math.unsorted_segment_sum(values, gradient.indices, table.shape[0])
+
+    return RowSums(total(gradient.values), total(tf.ones_like(gradient.indices, tf.float32)))
 
 
 def clip_by_norm(gradients: list, clip_norm: float, *, norm: tf.Tensor) -> list:
