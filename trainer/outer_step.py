@@ -204,8 +204,8 @@ class OuterStep:
     def _sums_in_xla(self, gradient, table: tf.Tensor) -> bool:
         """Tells whether XLA adds up a table's rows, in a tensor of the table's size.
 
-        On processors it takes a tenth of the time of the operations of `distinct` for each slice, and about a quarter
-        of it for each row of the table.
+        On processors it takes a fraction of the time of `distinct` for each slice, but some for each row of the table
+        too, and nothing may grow with tables of which a batch reads little.
         """
         return (self._compiles_all and self._by_rows and isinstance(gradient, tf.IndexedSlices)
                 and table.shape[0] <= 4 * gradient.values.shape[0]

@@ -7,11 +7,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recommender_cases import MODEL_SCOPES, make_spec, randomise
-from test_outer_step import indexed, tables
+from test_outer_step import indexed, tables, without_lists
 
 from tfmeta.models.recommender import build_recommender
 from trainer.config import OptimizerConfig
-from trainer.distinct_slices import DistinctSlices, clip_by_norm, distinct
+from trainer.distinct_slices import DistinctSlices, clip_by_norm, distinct, sum_by_row
 from trainer.lazy_adam import LazyAdam
 from trainer.optimizer import LearningRate, build_optimizer, exempt_from_decay
 from trainer.outer_step import OuterStep
@@ -169,6 +169,31 @@ def test_norm_and_clipping_count_a_repeated_row_once(rows, clip, seed):
     assert isinstance(clipped[0], DistinctSlices)
     for received, expected in zip(clipped, tf.clip_by_global_norm(dense, clip)[0], strict=True):
         np.testing.assert_allclose(tf.convert_to_tensor(received), expected, rtol=1e-10, atol=1e-14)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.lists(st.integers(0, 4), max_size=12), seed=st.integers(0, 2**31))
+def test_rows_summed_in_a_whole_table_are_the_distinct_ones(rows, seed):
+    gradient = slices(rows, np.random.default_rng(seed).normal(size=(len(rows), 3)), 5)
+    found, expected = sum_by_row(gradient, tf.zeros([5, 3])).distinct(), distinct(gradient)
+    order = np.argsort(expected.indices)
+    np.testing.assert_array_equal(found.indices, expected.indices.numpy()[order])
+    np.testing.assert_allclose(found.values, expected.values.numpy()[order], rtol=1e-12, atol=1e-14)
+
+
+def test_xla_sums_rows_in_tables_that_are_small_for_the_batch_alone():
+    recommender = build_recommender(without_lists(), model={"name": "embedding", "use_item_id": False})
+    optimizer = build_optimizer(OptimizerConfig(), schedule=LearningRate(OptimizerConfig(), total_steps=9),
+                                variables=recommender.trainable_variables, exempt=[])
+
+    def sums(gradient, rows, *, support_width=8):
+        step = OuterStep(recommender, optimizer=optimizer, tables=tables(), clip_norm=None, dropout=0.0, seed=4,
+                         support_width=support_width)
+        return step._sums_in_xla(gradient, tf.zeros([rows, 2]))
+
+    gradient = slices([0] * 10, np.ones((10, 2)), 50)
+    assert sums(gradient, 40) and not sums(gradient, 41)
+    assert not sums(gradient, 40, support_width=None) and not sums(tf.zeros([40, 2]), 40)
 
 
 def make_step(name, *, model="two_tower", scope="user_vector", decay=0.1, clip_norm=0.5):
