@@ -105,6 +105,30 @@ def test_outer_loss_is_the_negative_log_likelihood(float64):
     np.testing.assert_allclose(task_loss(built, batch), expected, rtol=1e-8)
 
 
+def test_with_a_squared_inner_loss_clicks_are_regressed_on_as_ratings_are(float64):
+    built = build("click", inner_loss="squared_error", outer_loss="softmax")
+    randomise(built, scale=0.4)
+    assert built.learner.has_index and not build("click").learner.has_index
+    support, query = tasks(built, make_batch(unit="click", support=8))
+    prediction = built.learner.predict(built.learner.adapt(built.learner.init(support.user), support), query)
+    for task in range(5):
+        output, variance, *_ = by_hand(built, support, query, task)
+        np.testing.assert_allclose(prediction.output[task], output, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(prediction.variance[task], variance, rtol=1e-9, atol=1e-11)
+
+
+def test_the_outer_loss_of_clicks_that_are_regressed_on_is_their_units(float64):
+    built = build("click", inner_loss="squared_error")
+    randomise(built, scale=0.4)
+    batch = make_batch(unit="click")
+    support, query = tasks(built, batch)
+    output = built.learner.predict(built.learner.adapt(built.learner.init(support.user), support), query).output
+    label, n = batch.query_label.numpy(), batch.query_length.numpy()
+    expected = [np.logaddexp(0, np.where(label[t, :n[t]] > 0, -1, 1) * output.numpy()[t, :n[t]]).mean()
+                for t in range(5)]
+    np.testing.assert_allclose(task_loss(built, batch), expected, rtol=1e-9)
+
+
 def test_laplace_is_the_mode_and_the_curvature_there(float64):
     import scipy.optimize
 

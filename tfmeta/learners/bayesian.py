@@ -34,7 +34,8 @@ class Bayesian(Learner):
 
     For clicks and weights the likelihood is logistic: the mean is the posterior's mode after a fixed number of Newton
     steps, the covariance Laplace's, and a prediction averages over it, `output = mean logit / sqrt(1 + pi/8 variance)`;
-    the outer loss is the log loss of that output.
+    the outer loss is the log loss of that output. With the inner loss `squared_error` they are regressed on as ratings
+    are, and the outer loss is that of the label's unit on the mean: then outputs rank items as products of vectors.
 
     Source: Harrison, Sharma and Pavone, "Meta-Learning Priors for Efficient Online Bayesian Regression" (ALPaCA), WAFR
     2018, section 3, algorithms 1 and 2; the logistic output is MacKay, "The Evidence Framework Applied to
@@ -50,9 +51,10 @@ class Bayesian(Learner):
       covariance: form of K_0: `diagonal`, `low_rank` or `full`.
       rank: of the low-rank part.
       initial_scale: standard deviation of each weight under the prior at the start; positive.
-      initial_noise: sigma at the start, in target units; positive. Ratings only.
+      initial_noise: sigma at the start, in target units; positive. Not of a logistic likelihood.
       newton_steps: of the logistic likelihood; at least 1.
-      outer_loss: name of a loss on the mean prediction; None is the likelihood above.
+      inner_loss: `squared_error` or `binary_cross_entropy`; None takes the default of the label's unit.
+      outer_loss: name of a loss on the mean prediction; None is as said above.
 
     Raises:
       ConfigError: if the model has no linear head, a value is out of range or the loss does not fit the label's unit.
@@ -60,7 +62,7 @@ class Bayesian(Learner):
 
     def __init__(self, model: MetaModel, *, covariance: Literal["diagonal", "low_rank", "full"] = "diagonal",
                  rank: int = 4, initial_scale: float = 1.0, initial_noise: float = 1.0, newton_steps: int = 5,
-                 outer_loss: str | None = None, name: str = "bayesian", **kwargs):
+                 inner_loss: str | None = None, outer_loss: str | None = None, name: str = "bayesian", **kwargs):
         super().__init__(model, name=name, outer_loss=outer_loss, **kwargs)
         require(covariance in COVARIANCES, "learner.covariance", f"one of {', '.join(COVARIANCES)}", covariance)
         require(initial_scale > 0, "learner.initial_scale", "a positive number", initial_scale)
@@ -69,9 +71,9 @@ class Bayesian(Learner):
         self.width = head_width(model)
         require(isinstance(rank, int) and rank >= 1, "learner.rank", "1 or more", rank)
         self._config = {"covariance": covariance, "rank": rank, "initial_scale": initial_scale,
-                        "initial_noise": initial_noise, "newton_steps": newton_steps}
+                        "initial_noise": initial_noise, "newton_steps": newton_steps, "inner_loss": inner_loss}
         self.covariance, self.newton_steps = covariance, newton_steps
-        self.logistic = is_logistic(model, None)
+        self.logistic = is_logistic(model, inner_loss)
         self._log_scale = self.add_weight(name="log_scale", shape=(self.width,),
                                           initializer=keras.initializers.Constant(math.log(initial_scale)))
         if covariance == "low_rank":
@@ -138,7 +140,8 @@ class Bayesian(Learner):
         return self.model.index_user(self.model.linear_fast(fast["mean"]), user)
 
     def outer_loss(self, prediction: Prediction, *, target: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        if self._outer_loss_name is not None:
+        of_ratings = self.model.feature_spec.label.unit == "rating"
+        if self._outer_loss_name is not None or not (of_ratings or self.logistic):
             return super().outer_loss(prediction, target=target, length=length)
         if self.logistic:
             return binary_cross_entropy(prediction.output, target, length)
