@@ -208,7 +208,7 @@ class OuterStep:
         too, and nothing may grow with tables of which a batch reads little.
         """
         return (self._compiles_all and self._by_rows and isinstance(gradient, tf.IndexedSlices)
-                and table.shape[0] <= 4 * gradient.values.shape[0]
+                and table.shape[0] <= 4 * (gradient.values.shape[0] or 0)
                 and not tf.config.list_logical_devices("GPU"))
 
     def _outer_step(self, batch: IndexedTaskBatch) -> None:
