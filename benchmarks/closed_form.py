@@ -79,7 +79,7 @@ def by_numpy(user, item, target, length, *, solver: str, covariance: bool):
             return {"mean": user + (inverse @ right[..., None])[..., 0], "covariance": inverse}
         if covariance:
             factor = _inverse_factor(gram)
-            return {"mean": user + (factor @ (right[:, None, :] @ factor).transpose(0, 2, 1))[..., 0], "factor": factor.transpose(0, 2, 1)}
+            return {"mean": user + ((factor @ right[..., None]).transpose(0, 2, 1) @ factor)[:, 0], "factor": factor}
         return {"weights": user + _solve(gram, right, solver)}
     gram = features @ features.transpose(0, 2, 1) + np.eye(rows, dtype=np.float32)
     return {"weights": user + (features.transpose(0, 2, 1) @ _solve(gram, residual, solver)[..., None])[..., 0]}
@@ -98,14 +98,14 @@ def _solve(matrices, right, solver):
 
 
 def _inverse_factor(matrices):
-    """Returns C `[B, P, P]`, upper triangular, with C C^T the inverse of each matrix."""
+    """Returns R `[B, P, P]`, lower triangular, with R^T R the inverse of each matrix."""
     import numpy as np
     from scipy.linalg import lapack
 
     found = np.empty_like(matrices)
     for index in range(len(matrices)):
-        lower = lapack.spotrf(matrices[index].T, lower=1, clean=1, overwrite_a=1)[0]
-        found[index] = lapack.strtri(lower, lower=1, overwrite_c=1)[0].T
+        upper = lapack.spotrf(matrices[index].T, lower=0, clean=1, overwrite_a=1)[0]
+        found[index] = lapack.strtri(upper, lower=0, overwrite_c=1)[0].T
     return found
 
 
