@@ -21,7 +21,7 @@ def support_of(target, values, length):
 
 
 def sums_of(values):
-    return lambda share: tf.linalg.matmul(share, values, transpose_a=True)
+    return lambda share: tf.linalg.matmul(share, values)
 
 
 def test_class_means_of_a_hand_computed_case(float64):

@@ -90,9 +90,9 @@ def test_prediction_is_that_of_the_model_itself():
     features, offset = built.model.linear(user, item)
     np.testing.assert_allclose(built.model.linear_output(user, user, item),
                                tf.linalg.matvec(features, user) + offset, rtol=1e-5, atol=1e-5)
-    share = tf.random.stateless_uniform([*item.shape[:2], 3], seed=[1, 2])
-    np.testing.assert_allclose(built.model.linear_sums(share, user, item),
-                               tf.linalg.matmul(share, features, transpose_a=True), rtol=1e-5, atol=1e-5)
+    share = tf.random.stateless_uniform([item.shape[0], 3, item.shape[1]], seed=[1, 2])
+    np.testing.assert_allclose(built.model.linear_sums(share, user, item), tf.linalg.matmul(share, features),
+                               rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [3e38, -3e38, np.inf, np.nan])

@@ -59,18 +59,18 @@ class ClassMeans(keras.layers.Layer):
         A method of its own name, because Keras would cast the targets to a compute dtype that cannot tell labels apart.
 
         Args:
-          sums: of F(v_j): each row's share of each class `[B, S, classes]`, 0 for padding -> `[B, classes, D]`.
+          sums: of F(v_j): each row's share of each class `[B, classes, S]`, 0 for padding -> `[B, classes, D]`.
           support: whose targets and lengths count.
         """
         dtype = support.target.dtype
         number = tf.reduce_sum(tf.cast(support.target[..., None] >= tf.constant(self._boundaries, dtype), tf.int32), -1)
         mask = tf.sequence_mask(support.length, tf.shape(support.target)[1], dtype=tf.int32)
         # A padded row belongs to no class.
-        member = tf.one_hot(mask * (number + 1) - 1, self.classes, dtype=dtype)
+        member = tf.one_hot(mask * (number + 1) - 1, self.classes, axis=1, dtype=dtype)
         shrinkage = tf.zeros([self.classes + 1], dtype)
         if self.log_shrinkage is not None:
             shrinkage = tf.exp(tf.convert_to_tensor(self.log_shrinkage))
-        count = tf.reduce_sum(member, axis=1)
+        count = tf.reduce_sum(member, axis=2)
         means = damped_mean(sums(member), count, shrinkage[:-1])
         total = tf.cast(support.length, dtype)
         return means, damped_mean(count, total, shrinkage[-1])

@@ -79,7 +79,7 @@ class NLBA(Learner):
         if self.item_norm is not None:
             item = tf.cast(self.item_norm(item), self.variable_dtype)
         counted = tf.concat([item, tf.ones_like(support.target)[..., None]], axis=-1)
-        means, shares = self.means.summarise(lambda share: tf.linalg.matmul(share, counted, transpose_a=True), support)
+        means, shares = self.means.summarise(lambda share: tf.linalg.matmul(share, counted), support)
         return tf.concat([means, shares[..., None]], axis=-1)
 
     def predict(self, fast: Fast, query: Query) -> Prediction:

@@ -120,8 +120,8 @@ class MetaModel(keras.Model, abc.ABC):
         return tf.linalg.matvec(features, weights) + offset
 
     def linear_sums(self, share: tf.Tensor, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
-        """Returns sums `[B, C, P]` of `linear`'s features, each row's share of them `[B, N, C]`; as `linear_output`."""
-        return tf.linalg.matmul(share, self.linear(user, item)[0], transpose_a=True)
+        """Returns sums `[B, C, P]` of `linear`'s features, each row's share of them `[B, C, N]`; as `linear_output`."""
+        return tf.linalg.matmul(share, self.linear(user, item)[0])
 
     def linear_fast(self, weights: tf.Tensor) -> Fast:
         """Returns the fast weights that say the same as weights `[B, P]` of `linear`'s head; where `has_index`."""

@@ -165,8 +165,7 @@ class TwoTower(MetaModel):
 
     def linear_sums(self, share, user, item):
         # The sum of ones, instead of a copy of all items with ones in the place of their biases.
-        sums = tf.linalg.matmul(share, item, transpose_a=True)
-        return _with_last_column(sums, tf.reduce_sum(share, axis=1)[..., None])
+        return _with_last_column(tf.linalg.matmul(share, item), tf.reduce_sum(share, axis=2)[..., None])
 
     def linear_prior(self, user):
         return user
