@@ -148,13 +148,14 @@ def served(learner, *, width: int, folder: str):
     return lambda *arrays: servable.run("serving_default", dict(zip(INPUTS, arrays, strict=True)))
 
 
-def _take_factor(values: dict):
-    """Returns arrays without their `factor`, and the factor R `[B, P, P]` of a covariance R^T R, None without one."""
+def _with_covariance(values: dict) -> dict:
+    """Returns arrays, the covariance `[B, P, P]` R^T R in the place of its factor R."""
     import numpy as np
 
     values = {key: np.asarray(value) for key, value in values.items()}
-    factor = values.pop("factor", None)
-    return values, factor
+    if (factor := values.pop("factor", None)) is not None:
+        values["covariance"] = factor.transpose(0, 2, 1) @ factor
+    return values
 
 
 def check(name: str, ours: dict, peer: dict) -> None:
@@ -167,8 +168,7 @@ def check(name: str, ours: dict, peer: dict) -> None:
     """
     import numpy as np
 
-    found, peer = ({**values, "covariance": factor.transpose(0, 2, 1) @ factor} if factor is not None else values
-                   for values, factor in map(_take_factor, (ours, peer)))
+    found, peer = map(_with_covariance, (ours, peer))
     if found.keys() != peer.keys():
         raise ValueError(f"{name}: found {sorted(found)}, the peer {sorted(peer)}.")
     for key, value in found.items():

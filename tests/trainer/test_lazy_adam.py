@@ -196,6 +196,18 @@ def test_xla_sums_rows_in_tables_that_are_small_for_the_batch_alone():
     assert not sums(gradient, 40, support_width=None) and not sums(tf.zeros([40, 2]), 40)
 
 
+@pytest.mark.parametrize("support_width,shape", [(None, {}), (8, {"tasks": 4, "query": 3})])
+def test_only_a_step_that_is_not_compiled_looks_for_distinct_rows_of_small_tables(support_width, shape):
+    recommender = build_recommender(without_lists(), model={"name": "embedding", "use_item_id": False})
+    optimizer = build_optimizer(OptimizerConfig(), schedule=LearningRate(OptimizerConfig(), total_steps=9),
+                                variables=recommender.trainable_variables, exempt=[])
+    step = OuterStep(recommender, optimizer=optimizer, tables=tables(), clip_norm=None, dropout=0.0, seed=4,
+                     support_width=support_width)
+    graph = step.function(**shape).get_concrete_function().graph.as_graph_def()
+    kinds = {n.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for n in nodes}
+    assert ("Unique" in kinds) == (support_width is None)
+
+
 def make_step(name, *, model="two_tower", scope="user_vector", decay=0.1, clip_norm=0.5):
     recommender = build_recommender(make_spec(), model={"name": model, "embedding_dim": 4, "use_item_id": True},
                                     learner={"scope": scope, "inner_steps": 1})

@@ -10,13 +10,13 @@ import tensorflow as tf
 from tfmeta.config import require
 from tfmeta.learners.learner import Learner
 from tfmeta.learners.linear_head import head_width
-from tfmeta.learners.linear_solve import Whitened, in_range, lower_factor, posterior, posterior_factor
+from tfmeta.learners.linear_solve import in_range, lower_factor, posterior, posterior_factor
 from tfmeta.learners.linear_system import LinearSystem
 from tfmeta.learners.logistic_solve import logistic_rows, solve_logistic_whitened
 from tfmeta.learners.losses import binary_cross_entropy, gaussian_likelihood
 from tfmeta.learners.ridge import LARGEST_LOG, is_logistic, usable_rows
 from tfmeta.learners.task_tensors import Prediction, Query, Support
-from tfmeta.models.fast_weights import Fast, FastWeight, Shared
+from tfmeta.models.fast_weights import Fast, Shared
 from tfmeta.models.layers import seeds
 from tfmeta.models.meta_model import MetaModel
 
@@ -93,22 +93,22 @@ class Bayesian(Learner):
 
     def adapt(self, fast: Fast, support: Support) -> Fast:
         features, offset = self.model.linear(support.user, support.item)
-        mean, factor = fast["mean"], fast["factor"]
-        shared = isinstance(factor, Shared)
+        mean, root = fast["mean"], self._root(fast)
         output = tf.linalg.matvec(features, mean) + offset
         if self.logistic:
             rows = logistic_rows(support.target, support.length)
-            whitened = self._whitened(features, rows.used, factor=factor)
+            whitened = in_range(_times(features, root), rows.used)
             output = _where(rows.used, output)
             z = solve_logistic_whitened(whitened, output, rows=rows, steps=self.newton_steps)
             curvature = rows.curvature(output + tf.linalg.matvec(whitened.rows, z))
             lower = lower_factor(in_range(whitened.rows * tf.sqrt(curvature)[..., None]))
-            root = factor.value[None] if shared else factor
-            change, found = tf.linalg.matvec(root, z, transpose_a=True), posterior_factor(lower, root)
+            change = z * root if root.shape.rank == 2 else tf.linalg.matvec(root, z, transpose_a=True)
+            found = posterior_factor(lower, root)
         else:
             used = usable_rows(support)
-            whitened = self._whitened(features, used, factor=factor, noise=self.noise())
-            root = (self._scale() if self.covariance == "diagonal" else factor.value)[None] if shared else factor
+            per_noise = tf.reshape(1 / self.noise(), [1, 1])
+            whitened = (in_range(features, used, scale=root * per_noise) if root.shape.rank == 2
+                        else in_range(_times(features, root), used, scale=per_noise))
             residual = tf.math.multiply_no_nan(support.target - output, tf.cast(used, output.dtype))
             change, found = posterior(whitened, residual / self.noise(), root=root)
         return {"mean": mean + change, "factor": found}
@@ -117,16 +117,16 @@ class Bayesian(Learner):
         if self.logistic:
             return None
         features, offset = self.model.linear(support.user, support.item)
-        used, factor = usable_rows(support), fast["factor"]
+        used, root = usable_rows(support), self._root(fast)
         residual = support.target - offset - tf.linalg.matvec(features, fast["mean"])
-        return LinearSystem(prior=fast["mean"], rows=_where(used, self._times(features, factor) / self.noise()),
-                            target=_where(used, residual) / self.noise(), whiten=lambda x: self._times(x, factor))
+        return LinearSystem(prior=fast["mean"], rows=_where(used, _times(features, root) / self.noise()),
+                            target=_where(used, residual) / self.noise(), whiten=lambda x: _times(x, root))
 
     def predict(self, fast: Fast, query: Query) -> Prediction:
         """Mean and variance of the label; for implicit feedback the averaged logit and the variance of the logit."""
         features, offset = self.model.linear(query.user, query.item)
         mean = tf.linalg.matvec(features, fast["mean"]) + offset
-        variance = tf.reduce_sum(tf.square(self._times(features, fast["factor"])), axis=-1)
+        variance = tf.reduce_sum(tf.square(_times(features, self._root(fast))), axis=-1)
         if self.logistic:
             return Prediction(output=mean * tf.math.rsqrt(1 + math.pi / 8 * variance), variance=variance)
         return Prediction(output=mean, variance=variance + tf.square(self.noise()))
@@ -170,21 +170,23 @@ class Bayesian(Learner):
     def _scale(self) -> tf.Tensor:
         return tf.exp(_bounded(self._log_scale))
 
-    def _whitened(self, features: tf.Tensor, used: tf.Tensor, *, factor: FastWeight,
-                  noise: tf.Tensor | float = 1.0) -> Whitened:
-        """Returns the rows `[B, S, P]` that count, times R^T / noise."""
-        if isinstance(factor, Shared) and self.covariance == "diagonal":
-            return in_range(features, used, scale=self._scale()[None] / noise)
-        return in_range(self._times(features, factor), used, scale=tf.ones([1, 1], features.dtype) / noise)
-
-    def _times(self, features: tf.Tensor, factor: FastWeight) -> tf.Tensor:
-        """Returns features `[B, N, P]` times R^T."""
+    def _root(self, fast: Fast) -> tf.Tensor:
+        """Returns R `[B, P, P]`; of a prior, which all users share, `[1, P, P]`, or its diagonal `[1, P]`."""
+        factor = fast["factor"]
         if not isinstance(factor, Shared):
-            return tf.linalg.matmul(features, factor, transpose_b=True)
-        if self.covariance == "diagonal":
-            return features * self._scale()
-        product = tf.matmul(tf.reshape(features, [-1, self.width]), factor.value, transpose_b=True)
+            return factor
+        return (self._scale() if self.covariance == "diagonal" else factor.value)[None]
+
+
+def _times(features: tf.Tensor, root: tf.Tensor) -> tf.Tensor:
+    """Returns features `[B, N, P]` times R^T."""
+    if root.shape.rank == 2:
+        return features * root
+    if root.shape[0] == 1:
+        # One large product.
+        product = tf.matmul(tf.reshape(features, [-1, root.shape[2]]), root[0], transpose_b=True)
         return tf.reshape(product, tf.shape(features))
+    return tf.linalg.matmul(features, root, transpose_b=True)
 
 
 def _bounded(logarithm) -> tf.Tensor:

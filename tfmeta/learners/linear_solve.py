@@ -82,17 +82,15 @@ def posterior(whitened: Whitened, target: tf.Tensor, *, root: tf.Tensor) -> tupl
     Args:
       whitened: F.
       target: `[B, S]`, 0 in rows that do not count; anything in tasks whose F is zero.
-      root: R, `[B, P, P]`; or the diagonal of one for all tasks, `[1, P]`, positive.
+      root: R, as in `posterior_factor`.
     """
     lower = lower_factor(whitened)
     target = tf.math.multiply_no_nan(target, tf.cast(whitened.trace[:, 0] > 0, target.dtype))
-    right = tf.linalg.matvec(whitened.rows, target, transpose_a=True)
+    right, found = tf.linalg.matvec(whitened.rows, target, transpose_a=True), posterior_factor(lower, root)
     if root.shape.rank == 2:
         # L^-1 F^T t = (L^-1 R) R^-1 F^T t: for a single column a product takes a fraction of a triangular solve.
-        found = posterior_factor(lower, tf.linalg.diag(root))
         half = tf.linalg.matvec(found, right / root)
     else:
-        found = posterior_factor(lower, root)
         half = tf.linalg.triangular_solve(lower, right[..., None])[..., 0]
     return tf.linalg.matvec(found, half, transpose_a=True), found
 
@@ -107,9 +105,9 @@ def posterior_factor(lower: tf.Tensor, root: tf.Tensor) -> tf.Tensor:
 
     Args:
       lower: L, from `lower_factor`.
-      root: R, `[B, P, P]` or `[1, P, P]`.
+      root: R, `[B, P, P]` or `[1, P, P]`; or the diagonal of one for all tasks, `[1, P]`, positive.
     """
-    return tf.linalg.triangular_solve(lower, root)
+    return tf.linalg.triangular_solve(lower, tf.linalg.diag(root) if root.shape.rank == 2 else root)
 
 
 def _conditioned(features: tf.Tensor, residual: tf.Tensor, row_weight: tf.Tensor | None,

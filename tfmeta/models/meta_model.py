@@ -120,7 +120,12 @@ class MetaModel(keras.Model, abc.ABC):
         return tf.linalg.matvec(features, weights) + offset
 
     def linear_sums(self, share: tf.Tensor, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
-        """Returns sums `[B, C, P]` of `linear`'s features, each row's share of them `[B, C, N]`; as `linear_output`."""
+        """Returns sums `[B, C, P]` of `linear`'s features; a model may know a way without the features.
+
+        Args:
+          share: of each row in each sum, `[B, C, N]`; items whose share is 0 may be anything finite.
+          user, item: as in `linear`.
+        """
         return tf.linalg.matmul(share, self.linear(user, item)[0])
 
     def linear_fast(self, weights: tf.Tensor) -> Fast:
