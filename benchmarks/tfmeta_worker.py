@@ -26,9 +26,12 @@ def main() -> None:
     import tensorflow as tf
 
     from benchmarks import w1
+    from trainer.tensor_memory import keep_tensor_memory
 
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    with keep_tensor_memory():
+        tf.config.list_logical_devices()
     setting = w1.W1(inner_steps=args.inner_steps, tasks=args.tasks, order=args.order, support=args.support,
                     query=args.query, batches=args.batches, seed=args.seed)
     outer = w1.outer_step(setting, w1.build(setting), dense=args.adam == "dense", xla=True)

@@ -34,6 +34,7 @@ from trainer.outer_step import OuterStep
 from trainer.resolve_learner import resolve_learner
 from trainer.run_directory import RunDirectory, build_from_config, outcome_settings
 from trainer.start import Start
+from trainer.tensor_memory import keep_tensor_memory
 from trainer.train_result import TrainResult
 from trainer.training_state import TrainingState
 from trainer.validation import Validation
@@ -43,6 +44,7 @@ from trainer.weights import hash_run, load_weights, save_weights
 _LOOK_EVERY = 50
 
 
+@keep_tensor_memory()
 def train(*, config: TrainConfig, data: PreparedData | str, run: str, resume: bool = False, progress: bool = True,
           checkpoint_dir: str | None = None, tensorboard_dir: str | None = None,
           on_epoch: Callable[[dict], None] | None = None, distribution: Distribution | None = None,

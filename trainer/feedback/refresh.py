@@ -37,6 +37,7 @@ from trainer.feedback.refresh_decision import gain, is_better, is_needed
 from trainer.feedback.refresh_start import RefreshStart
 from trainer.feedback.refresh_steps import RefreshSteps
 from trainer.run_directory import RunDirectory
+from trainer.tensor_memory import keep_tensor_memory
 
 _BEFORE, _AFTER, _STATE = "before", "refreshed", "user_cold"
 _KS = (0, 5, "all")
@@ -44,6 +45,7 @@ _REPORT = "refresh.json"
 _HISTORY = 24  # Evaluations in the drift report's history of the gain.
 
 
+@keep_tensor_memory()
 def refresh(*, log, run: str, out: str, config: RefreshConfig | None = None, data: str | None = None,
             model_base: str | None = None, models_config: str | None = None, name: str | None = None,
             promote_to: str | None = None, force: bool = False, dry_run: bool = False,
