@@ -15,14 +15,16 @@ from benchmarks.marked_block import replace_block
 from tfmeta.metrics import lower_is_better
 
 RESULTS = tuple(pathlib.Path(__file__).parent / "results" / name
-                for name in ("ml1m_main.json", "ml1m_genres_only.json"))
+                for name in ("learners_ml1m.json", "ml1m_main.json", "ml1m_genres_only.json"))
 _METRICS = {"mae": "MAE", "ndcg@5": "NDCG@5", "auc": "AUC"}
 _STATES = {"user_cold": "user-cold", "item_cold": "item-cold", "both_cold": "both-cold", "warm": "warm"}
 
 
 def results_block(paths: Iterable[pathlib.Path]) -> str:
-    """Returns the tables of those of the files that exist, one below the other."""
-    return "\n\n".join(results_table(json.loads(p.read_text("utf-8"))) for p in paths if p.exists())
+    """Returns the tables of those of the files that exist, one below the other; the first also over support sizes."""
+    found = [json.loads(path.read_text("utf-8")) for path in paths if path.exists()]
+    tables = [results_table(results) for results in found]
+    return "\n\n".join([k_shot_table(found[0]), *tables] if found else tables)
 
 
 def results_table(results: dict[str, Any]) -> str:
@@ -32,15 +34,12 @@ def results_table(results: dict[str, Any]) -> str:
     of it, with its 95 % interval; gain from adaptation; the learner's p-value against that reference.
 
     Args:
-      results: `environment` and `rows`, as `trainer.evaluation` writes them; aggregates have seed `"mean"`.
+      results: `environment` and `rows`, as `trainer.evaluation` or the benchmark of learners writes them.
 
     Raises:
       ValueError: if no row is of a selected learner.
     """
-    aggregated = {row["model"] for row in results["rows"] if row["seed"] == "mean"}
-    rows = [r for r in results["rows"] if r["seed"] == "mean" or r["model"] not in aggregated]
-    if not any(r["selected"] for r in rows):
-        raise ValueError("A results table requires rows of a selected learner; there are none.")
+    rows = _aggregates(results)
     lines = ["| state (users) | metric | chance | strongest baseline | unadapted | adapted (95 % interval) | gain from "
              "adaptation | p |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for state, state_name in _STATES.items():
@@ -64,11 +63,43 @@ def results_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _provenance(results)])
 
 
+def k_shot_table(results: dict[str, Any], *, state: str = "user_cold", metric: str = "auc") -> str:
+    """Returns Markdown: the selected learner and the two strongest references, a column for each support size.
+
+    Args:
+      results: as of `results_table`.
+      state: of the test tasks.
+      metric: to show.
+
+    Raises:
+      ValueError: if no row is of a selected learner.
+    """
+    rows = [r for r in _aggregates(results) if r["state"] == state and r["metric"] == metric and r["value"] is not None]
+    sizes = sorted({r["k"] for r in rows if r["selected"]}, key=lambda k: (k == "all", k if k != "all" else 0))
+    references = sorted((r for r in rows if r["role"] == "reference" and r["k"] == "all"),
+                        key=lambda r: r["value"] if lower_is_better(metric) else -r["value"])
+    names = [next(r["model"] for r in rows if r["selected"]), *(r["model"] for r in references[:2])]
+    head = [f"{_METRICS[metric]}, {_STATES[state]}, support", *map(str, sizes)]
+    lines = [[f"`{name}`", *(_number(_pick(rows, model=name, k=k)) for k in sizes)] for name in names]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
+
+
+def _aggregates(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the rows of quality over all seeds, those with seed `"mean"` where there are several."""
+    quality = [row for row in results["rows"] if "role" in row]
+    averaged = {row["model"] for row in quality if row["seed"] == "mean"}
+    rows = [row for row in quality if row["seed"] == "mean" or row["model"] not in averaged]
+    if not any(row["selected"] for row in rows):
+        raise ValueError("A results table requires rows of a selected learner; there are none.")
+    return rows
+
+
 def _provenance(results: dict[str, Any]) -> str:
     where = results["environment"]
-    seeds = sorted({r["seed"] for r in results["rows"] if r["selected"] and r["seed"] != "mean"}, key=str)
-    learner = next(r["model"] for r in results["rows"] if r["selected"])
-    features = sorted({r["features"] for r in results["rows"] if r["selected"]})
+    selected = [r for r in results["rows"] if r.get("selected")]
+    seeds = sorted({r["seed"] for r in selected if r["seed"] != "mean"}, key=str)
+    learner = selected[0]["model"]
+    features = sorted({r["features"] for r in selected})
     return (f"Learner `{learner}`, features {', '.join(f'`{f}`' for f in features)}, mean of {max(len(seeds), 1)} "
             f"training seed{'s' if len(seeds) > 1 else ''}; p of a Wilcoxon test over users against the "
             "strongest baseline, Holm-corrected in the cold states. "

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.marked_block import BEGIN, END, replace_block
-from benchmarks.results_table import RESULTS, results_block, results_table
+from benchmarks.results_table import RESULTS, k_shot_table, results_block, results_table
 
 
 def row(model, role, k, metric, value, seed="mean", selected=False, **more):
@@ -37,6 +37,20 @@ def test_table_picks_the_right_rows():
                         "-0.060 (-0.070 to -0.050) | 0.012 |")
     assert "0.710 `strong`" in lines[3] and lines[3].startswith("|  | AUC | - |")
     assert "mean of 2 training seeds" in lines[-1] and "2026-01-02" in lines[-1] and "`0123456789ab`" in lines[-1]
+
+
+def test_k_shot_table_has_the_strongest_references_and_sizes_in_order():
+    def curve(model, role, values, **more):
+        return [row(model, role, k, "auc", value, **more) for k, value in zip(("all", 10, 5), values, strict=True)]
+
+    rows = [*curve("learner", "learner", (0.8, 0.7, 0.6), selected=True),
+            *curve("second", "reference", (0.7, 0.6, 0.5)), *curve("third", "reference", (0.6, 0.6, 0.6)),
+            *curve("first", "reference", (0.75, 0.65, 0.55)),
+            {"model": "learner", "metric": "train_seconds", "value": 3.0}]
+    assert k_shot_table(results(*rows)).splitlines() == [
+        "| AUC, user-cold, support | 5 | 10 | all |", "| --- | --- | --- | --- |",
+        "| `learner` | 0.600 | 0.700 | 0.800 |", "| `first` | 0.550 | 0.650 | 0.750 |",
+        "| `second` | 0.500 | 0.600 | 0.700 |"]
 
 
 def test_table_needs_a_selected_learner():
