@@ -1,7 +1,7 @@
-"""Prints the README's results tables from the results files.
+"""Prints the tables of quality in the documents from the results files.
 
-    python -m benchmarks.results_table [FILE ...]               print a table a file; default those of the README
-    python -m benchmarks.results_table --write README.md        put them between the markers
+    python -m benchmarks.results_table [FILE ...]     print the tables of results files; default the README's
+    python -m benchmarks.results_table --write        put those of every document between its markers
 """
 
 import argparse
@@ -14,17 +14,24 @@ from typing import Any
 from benchmarks.marked_block import replace_block
 from tfmeta.metrics import lower_is_better
 
-RESULTS = tuple(pathlib.Path(__file__).parent / "results" / name
-                for name in ("learners_ml1m.json", "ml1m_main.json", "ml1m_genres_only.json"))
+_ROOT = pathlib.Path(__file__).parents[1]
+# Document -> the results files whose tables it shows.
+DOCUMENTS = {document: tuple(_ROOT / "benchmarks" / "results" / name for name in names) for document, names in {
+    "README.md": ("learners_ml1m.json", "genres_only/learners_ml1m.json"),
+    "docs/benchmark.md": ("ml1m_main.json", "ml1m_genres_only.json")}.items()}
 _METRICS = {"mae": "MAE", "ndcg@5": "NDCG@5", "auc": "AUC"}
 _STATES = {"user_cold": "user-cold", "item_cold": "item-cold", "both_cold": "both-cold", "warm": "warm"}
 
 
 def results_block(paths: Iterable[pathlib.Path]) -> str:
-    """Returns the tables of those of the files that exist, one below the other; the first also over support sizes."""
-    found = [json.loads(path.read_text("utf-8")) for path in paths if path.exists()]
-    tables = [results_table(results) for results in found]
-    return "\n\n".join([k_shot_table(found[0]), *tables] if found else tables)
+    """Returns the tables of the files, one below the other: of support sizes, where a file has several, and states."""
+    tables = []
+    for path in paths:
+        results = json.loads(path.read_text("utf-8"))
+        if any(row.get("k") not in (None, 0, "all") for row in results["rows"]):
+            tables.append(k_shot_table(results))
+        tables.append(results_table(results))
+    return "\n\n".join(tables)
 
 
 def results_table(results: dict[str, Any]) -> str:
@@ -125,15 +132,16 @@ def _p_value(value: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="*", type=pathlib.Path, default=RESULTS)
-    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="document whose marked block is replaced")
+    parser.add_argument("results", nargs="*", type=pathlib.Path, help="files to print; default the README's")
+    parser.add_argument("--write", action="store_true", help="write the documents instead")
     args = parser.parse_args()
     try:
-        table = results_block(args.results)
-        if args.write is None:
-            print(table)
-        else:
-            args.write.write_text(replace_block(args.write.read_text("utf-8"), table), "utf-8")
+        if not args.write:
+            print(results_block(args.results or DOCUMENTS["README.md"]))
+            return 0
+        for document, paths in DOCUMENTS.items():
+            path = _ROOT / document
+            path.write_text(replace_block(path.read_text("utf-8"), results_block(paths)), "utf-8")
     except (OSError, ValueError) as error:
         print(f"results_table: error: {error}", file=sys.stderr)
         return 2

@@ -1,9 +1,9 @@
-"""The README shows the figures of the results file."""
+"""Documents show the figures of the results files."""
 
 import pytest
 
 from benchmarks.marked_block import BEGIN, END, replace_block
-from benchmarks.results_table import RESULTS, k_shot_table, results_block, results_table
+from benchmarks.results_table import DOCUMENTS, k_shot_table, results_block, results_table
 
 
 def row(model, role, k, metric, value, seed="mean", selected=False, **more):
@@ -65,8 +65,9 @@ def test_block_is_replaced_and_nothing_else():
         replace_block("# A", "new")
 
 
-def test_readme_shows_the_results_file(repository):
-    readme = (repository / "README.md").read_text("utf-8")
-    block = readme.partition(BEGIN)[2].partition(END)[0].strip()
-    assert block == results_block(RESULTS)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_document_shows_its_results_files(repository, document):
+    text = (repository / document).read_text("utf-8")
+    block = text.partition(BEGIN)[2].partition(END)[0].strip()
+    assert block == results_block(DOCUMENTS[document])
     assert {"full", "genres_only"} <= {word.strip("`,") for word in block.split()}
