@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+from queue import Empty
 
 import numpy as np
 import pytest
@@ -107,7 +108,12 @@ def differences(cases) -> dict:
     queue = context.Queue()
     process = context.Process(target=compare, args=(cases, queue))
     process.start()
-    found = [queue.get(timeout=1700) for _ in cases]
+    found = []
+    while len(found) < len(cases):
+        try:
+            found.append(queue.get(timeout=5))
+        except Empty:
+            assert process.is_alive(), f"ended with {process.exitcode} after {[name for name, *_ in found]}"
     process.join()
     assert process.exitcode == 0
     return {name: rest for name, *rest in found}

@@ -10,6 +10,8 @@ from scipy import stats
 
 from tfmeta.errors import ConfigError
 from trainer.config import EarlyStoppingConfig, OptimizerConfig
+from trainer.distinct_slices import DistinctSlices, distinct
+from trainer.distribution.distributed_outer_step import not_empty, within_table
 from trainer.early_stopping import EarlyStopping
 from trainer.item_id_dropout import item_id_dropout, task_keys
 from trainer.optimizer import LearningRate, build_optimizer
@@ -97,3 +99,19 @@ def test_early_stopping_metric_by_default_and_unknown_metric():
 def test_vertex_environment():
     assert VertexEnvironment.read({"AIP_MODEL_DIR": "gs://b/m", "AIP_DATA_FORMAT": ""}) == VertexEnvironment(
         model_dir="gs://b/m")
+
+
+@pytest.mark.parametrize("rows", [[], [2, 0]])
+def test_an_empty_gradient_travels_as_a_row_behind_its_table(rows):
+    gradient = DistinctSlices(tf.ones([len(rows), 2]), tf.constant(rows, tf.int32), tf.constant([3, 2], tf.int64))
+    travels = not_empty(gradient)
+    assert list(travels.indices) == (rows or [3])
+    np.testing.assert_array_equal(travels.values, np.ones((2, 2)) if rows else np.zeros((1, 2)))
+    # As two replicas' gradients arrive, one of them perhaps without slices.
+    both = distinct(tf.IndexedSlices(tf.concat([travels.values, tf.ones([1, 2])], 0),
+                                     tf.concat([travels.indices, [1]], 0), gradient.dense_shape))
+    arrived = within_table(both)
+    assert list(arrived.indices) == [*rows, 1]
+    np.testing.assert_array_equal(arrived.values, np.ones((len(rows) + 1, 2)))
+    dense = tf.zeros([3, 2])
+    assert not_empty(dense) is dense and within_table(dense) is dense

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.task_batch import IndexedTaskBatch
+from trainer.distinct_slices import DistinctSlices
 from trainer.item_id_dropout import task_keys
 from trainer.outer_step import OuterStep, pad_support
 
@@ -48,6 +49,9 @@ class DistributedOuterStep(OuterStep):
                 copies.append(tf.identity(table))
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: copies[context.replica_id_in_sync_group % len(devices)])
+
+    def _can_compile_update(self) -> bool:
+        return False  # What travels between replicas is no part of a compiled function.
 
     def _differentiate(self, batch, step, keys, real, tasks, tables) -> tuple[tf.Tensor, tf.Tensor, list]:
         """In a replica: returns its share of (task losses, what is minimised, gradients).
@@ -100,6 +104,29 @@ class DistributedOuterStep(OuterStep):
         total = tf.reduce_sum(tf.cast(task_loss, tf.float64))
         # Apart, because dense tensors are joined into one, which takes one dtype.
         total = context.all_reduce(tf.distribute.ReduceOp.SUM, total)
-        loss, *gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, *self._distinct(gradients)])
-        gradients, norm = self._clip(self._distinct(gradients))
+        gradients = [not_empty(g) for g in self._distinct(gradients)]
+        loss, *gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, *gradients])
+        gradients, norm = self._clip([within_table(g) for g in self._distinct(gradients)])
         return loss, total, norm, gradients
+
+
+def not_empty(gradient):
+    """Gives a row-sparse gradient without slices, as where all ids are hidden, one of zeros behind its last row.
+
+    TensorFlow's collective gather ends the process on an empty tensor (2.21, `CollectiveRemoteAccessLocal`).
+    """
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    missing = tf.cast(tf.equal(tf.size(gradient.indices), 0), tf.int32)
+    behind = tf.cast(gradient.dense_shape[0], gradient.indices.dtype)
+    return DistinctSlices(tf.pad(gradient.values, [[0, missing], [0, 0]]),
+                          tf.pad(gradient.indices, [[0, missing]], constant_values=behind), gradient.dense_shape)
+
+
+def within_table(gradient):
+    """Takes out what `not_empty` has put in."""
+    if not isinstance(gradient, DistinctSlices):
+        return gradient
+    rows = tf.cast(gradient.dense_shape[0], gradient.indices.dtype)
+    kept = tf.reshape(tf.where(gradient.indices < rows), [-1])
+    return DistinctSlices(tf.gather(gradient.values, kept), tf.gather(gradient.indices, kept), gradient.dense_shape)
