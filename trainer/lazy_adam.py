@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.distinct_slices import distinct
+from trainer.distinct_slices import RowSums, distinct
 
 
 @keras.saving.register_keras_serializable("tfmeta")
@@ -51,35 +51,42 @@ class LazyAdam(keras.optimizers.Adam):
         self._by_rows = frozenset()
 
     def apply(self, grads, trainable_variables=None):
-        """Updates variables; a gradient is a tensor of its variable's shape, or `tf.IndexedSlices` of rows."""
+        """Updates variables; a gradient is a tensor of its variable's shape, `tf.IndexedSlices` or `RowSums`."""
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
         # Keras decays whole variables before it updates any; those updated by rows decay by rows.
         self._by_rows = frozenset(self._var_key(v) for g, v in zip(grads, variables, strict=True)
-                                  if isinstance(g, tf.IndexedSlices))
+                                  if isinstance(g, (tf.IndexedSlices, RowSums)))
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        if not isinstance(gradient, tf.IndexedSlices):
+        if isinstance(gradient, RowSums):
+            occurs, values = (gradient.count > 0)[:, None], gradient.total
+        elif isinstance(gradient, tf.IndexedSlices):
+            gradient = distinct(gradient)
+            occurs, values = None, gradient.values
+        else:
             super().update_step(gradient, variable, learning_rate)
             return
-        gradient = distinct(gradient)
-        rows, values = gradient.indices, tf.cast(gradient.values, variable.dtype)
+        values = tf.cast(values, variable.dtype)
         rate = tf.cast(learning_rate, variable.dtype)
         step = tf.cast(self.iterations + 1, variable.dtype)
         beta_1, beta_2 = (tf.constant(b, variable.dtype) for b in (self.beta_1, self.beta_2))
         alpha = rate * tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
         index = self._get_variable_index(variable)
-        first, second = self._momentums[index].value, self._velocities[index].value
+        tables = (self._momentums[index].value, self._velocities[index].value, variable)
 
-        m, v = tf.gather(first, rows), tf.gather(second, rows)
+        before = [tf.convert_to_tensor(t) if occurs is not None else tf.gather(t, gradient.indices) for t in tables]
+        m, v, weight = before
         m += (values - m) * (1 - self.beta_1)
         v += (tf.square(values) - v) * (1 - self.beta_2)
-        weight = tf.gather(variable, rows)
         if self.weight_decay is not None and super()._use_weight_decay(variable):
             weight -= weight * self.weight_decay * rate
         weight -= m * alpha / (tf.sqrt(v) + self.epsilon)
-        for table, updated in ((first, m), (second, v), (variable, weight)):
-            table.scatter_update(tf.IndexedSlices(updated, rows))
+        for table, old, new in zip(tables, before, (m, v, weight), strict=True):
+            if occurs is not None:
+                table.assign(tf.where(occurs, new, old))
+            else:
+                table.scatter_update(tf.IndexedSlices(new, gradient.indices))
 
     def _use_weight_decay(self, variable) -> bool:
         return self._var_key(variable) not in self._by_rows and super()._use_weight_decay(variable)

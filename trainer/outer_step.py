@@ -8,8 +8,9 @@ from tfmeta.data.task_batch import IndexedTaskBatch, TaskBatch
 from tfmeta.errors import ConfigError
 from tfmeta.learners.task_tensors import Catalogue
 from tfmeta.models.recommender import Recommender
-from trainer.distinct_slices import RowSums, clip_by_norm, distinct, sum_by_row
+from trainer.distinct_slices import clip_by_norm, distinct, global_norm, sum_rows
 from trainer.item_id_dropout import dropout_rates, item_id_dropout, task_keys
+from trainer.lazy_adam import LazyAdam
 from trainer.optimizer import updates_by_rows
 
 
@@ -36,9 +37,10 @@ class OuterStep:
       total_steps: outer steps of the whole run, for learners that anneal.
       trained_items: which item rows `[I]`, bool, have training interactions, up to the last that does; None for all of
         the vocabulary.
-      support_width: pads supports to that many rows and compiles loss and gradient with XLA, once for each number of
-        tasks: faster for small meta-batches, slower to start. Encoding is compiled too where the model's shapes are
-        static. None makes one plain graph for all shapes.
+      support_width: pads supports to that many rows and compiles adaptation and query loss with XLA, once for each
+        number of tasks: faster for small meta-batches, slower to start. Where the model's shapes are static, encoding
+        and gradients are compiled too, and with `LazyAdam` on processors the whole step. None makes one plain graph
+        for all shapes.
 
     Attributes:
       step: outer steps done, int64 scalar variable.
@@ -73,9 +75,11 @@ class OuterStep:
         self._support_width = support_width
         self._query_loss, self._value_and_gradients = recommender.query_loss, self._differentiate
         self._compiles_all = support_width is not None and recommender.model.static_shapes
-        if self._compiles_all:
+        self._compiles_step = self._compiles_all and self._can_compile_update()
+        # One of the three: a compiled function within another one is compiled anew in every step.
+        if self._compiles_all and not self._compiles_step:
             self._value_and_gradients = tf.function(self._differentiate, autograph=False, jit_compile=True)
-        elif support_width is not None:
+        elif support_width is not None and not self._compiles_all:
             self._query_loss = tf.function(recommender.query_loss, autograph=False, jit_compile=True)
         # A graph's shapes follow from the configuration, never from the first batch: one made for that batch's shape
         # may round differently, and then a resumed run, whose first batch is another one, would drift.
@@ -96,7 +100,8 @@ class OuterStep:
         """Returns the compiled step for that many tasks and query rows, or for any number."""
         if (tasks, query) not in self._runs:
             self._runs[tasks, query] = tf.function(lambda *fields: self._outer_step(IndexedTaskBatch(*fields)),
-                                                   input_signature=list(batch_spec(tasks, query)), autograph=False)
+                                                   input_signature=list(batch_spec(tasks, query)), autograph=False,
+                                                   jit_compile=self._compiles_step)
         return self._runs[tasks, query]
 
     def start_epoch(self) -> None:
@@ -191,25 +196,17 @@ class OuterStep:
                                                       rate=rate, key=key)[0]
         return self._recommender.encode_item(features)
 
+    def _can_compile_update(self) -> bool:
+        """Tells whether the update may be compiled too: on processors, where that has been measured, and by rows."""
+        return isinstance(self._optimizer, LazyAdam) and not tf.config.list_logical_devices("GPU")
+
     def _differentiate(self, batch: IndexedTaskBatch, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list]:
         """Returns the task losses `[B]`, what is minimised and its gradients by the trainable variables."""
         with tf.GradientTape() as tape:
             task_loss = self.task_loss(batch, step)
             loss = tf.add_n([tf.reduce_mean(task_loss), *self._recommender.losses])
         variables = [v.value for v in self._recommender.trainable_variables]
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return task_loss, loss, [sum_by_row(g, v) if self._sums_in_xla(g, v) else g
-                                 for g, v in zip(gradients, variables, strict=True)]
-
-    def _sums_in_xla(self, gradient, table: tf.Tensor) -> bool:
-        """Tells whether XLA adds up a table's rows, in a tensor of the table's size.
-
-        On processors it takes a fraction of the time of `distinct` for each slice, but some for each row of the table
-        too, and nothing may grow with tables of which a batch reads little.
-        """
-        return (self._compiles_all and self._by_rows and isinstance(gradient, tf.IndexedSlices)
-                and table.shape[0] <= 4 * (gradient.values.shape[0] or 0)
-                and not tf.config.list_logical_devices("GPU"))
+        return task_loss, loss, tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     def _outer_step(self, batch: IndexedTaskBatch) -> None:
         variables = self._recommender.trainable_variables
@@ -227,12 +224,16 @@ class OuterStep:
 
     def _distinct(self, gradients: list) -> list:
         """Each row once, because rows that occur twice in a sparse gradient would be counted apart in the norm."""
-        return [g.distinct() if isinstance(g, RowSums) else distinct(g)
-                if self._by_rows and isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g) for g in gradients]
+        def each(gradient, variable):
+            if not (self._by_rows and isinstance(gradient, tf.IndexedSlices)):
+                return tf.convert_to_tensor(gradient)
+            return sum_rows(gradient, variable) if self._compiles_step else distinct(gradient)
+
+        return [each(g, v) for g, v in zip(gradients, self._recommender.trainable_variables, strict=True)]
 
     def _clip(self, gradients: list) -> tuple[list, tf.Tensor]:
         """Returns the gradients within the bound, and their norm before."""
-        norm = tf.linalg.global_norm(gradients)
+        norm = global_norm(gradients)
         if self._clip_norm is not None:
             gradients = clip_by_norm(gradients, self._clip_norm, norm=norm)
         return gradients, norm

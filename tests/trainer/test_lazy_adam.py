@@ -1,5 +1,8 @@
 """Updates by rows: against dense Adam, against the formula in NumPy, and in the outer step's graph."""
 
+import dataclasses
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from test_outer_step import indexed, tables, without_lists
 
 from tfmeta.models.recommender import build_recommender
 from trainer.config import OptimizerConfig
-from trainer.distinct_slices import DistinctSlices, clip_by_norm, distinct, sum_by_row
+from trainer.distinct_slices import DistinctSlices, RowSums, clip_by_norm, distinct, global_norm, sum_rows
 from trainer.lazy_adam import LazyAdam
 from trainer.optimizer import LearningRate, build_optimizer, exempt_from_decay
 from trainer.outer_step import OuterStep
@@ -172,28 +175,64 @@ def test_norm_and_clipping_count_a_repeated_row_once(rows, clip, seed):
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows=st.lists(st.integers(0, 4), max_size=12), seed=st.integers(0, 2**31))
-def test_rows_summed_in_a_whole_table_are_the_distinct_ones(rows, seed):
-    gradient = slices(rows, np.random.default_rng(seed).normal(size=(len(rows), 3)), 5)
-    found, expected = sum_by_row(gradient, tf.zeros([5, 3])).distinct(), distinct(gradient)
-    order = np.argsort(expected.indices)
-    np.testing.assert_array_equal(found.indices, expected.indices.numpy()[order])
-    np.testing.assert_allclose(found.values, expected.values.numpy()[order], rtol=1e-12, atol=1e-14)
+@given(rows=st.lists(st.integers(0, 4), min_size=1, max_size=12), size=st.sampled_from([5, 60]),
+       clip=st.floats(0.01, 10), seed=st.integers(0, 2**31))
+def test_static_sums_of_rows_are_the_distinct_ones(rows, size, clip, seed):
+    rng = np.random.default_rng(seed)
+    gradient, other = slices(rows, rng.normal(size=(len(rows), 3)), size), tf.constant(rng.normal(size=(2, 2)))
+    dense = [tf.convert_to_tensor(gradient), other]
+    received = [sum_rows(gradient, tf.zeros([size, 3])), other]
+    norm = global_norm(received)
+    np.testing.assert_allclose(norm, tf.linalg.global_norm(dense), rtol=1e-12)
+    clipped = clip_by_norm(received, clip, norm=norm)
+    assert isinstance(received[0], RowSums) == isinstance(clipped[0], RowSums) == (size <= 4 * len(rows))
+    for sums, expected in zip((received, clipped), (dense, tf.clip_by_global_norm(dense, clip)[0]), strict=True):
+        table = np.zeros((size + 1, 3))
+        if isinstance(sums[0], RowSums):
+            table[:size] = sums[0].total
+            np.testing.assert_array_equal(sums[0].count, np.bincount(rows, minlength=size))
+        else:
+            index = sums[0].indices.numpy()
+            assert list(index) == sorted(set(rows)) + [size] * (len(rows) - len(set(rows)))
+            table[index] = sums[0].values
+        np.testing.assert_allclose(table[:size], expected[0], rtol=1e-10, atol=1e-14)
+        assert not table[size].any()
 
 
-def test_xla_sums_rows_in_tables_that_are_small_for_the_batch_alone():
-    recommender = build_recommender(without_lists(), model={"name": "embedding", "use_item_id": False})
-    optimizer = build_optimizer(OptimizerConfig(), schedule=LearningRate(OptimizerConfig(), total_steps=9),
-                                variables=recommender.trainable_variables, exempt=[])
+@functools.cache
+def compiled_updates(size):
+    """A table, its optimizer and an update that XLA compiles, all of it one function for all examples."""
+    table, optimizer = keras_variable(np.zeros((size, 2))), LazyAdam(0.05, weight_decay=0.3)
+    optimizer._learning_rate = keras_variable(np.float64(0.05))
+    optimizer.build([table])
 
-    def sums(gradient, rows, *, support_width=8):
-        step = OuterStep(recommender, optimizer=optimizer, tables=tables(), clip_norm=None, dropout=0.0, seed=4,
-                         support_width=support_width)
-        return step._sums_in_xla(gradient, tf.zeros([rows, 2]))
+    @tf.function(jit_compile=True, autograph=False)
+    def update(rows, values):
+        optimizer.apply([sum_rows(tf.IndexedSlices(values, rows, tf.constant([size, 2])), table)], [table])
 
-    gradient = slices([0] * 10, np.ones((10, 2)), 50)
-    assert sums(gradient, 40) and not sums(gradient, 41)
-    assert not sums(gradient, 40, support_width=None) and not sums(tf.zeros([40, 2]), 40)
+    return table, optimizer, update
+
+
+@pytest.mark.parametrize("size", [6, 60])
+@settings(max_examples=30, deadline=None)
+@given(steps=st.lists(st.lists(st.integers(0, 5), min_size=7, max_size=7), min_size=1, max_size=5),
+       seed=st.integers(0, 2**31))
+def test_compiled_updates_follow_the_formula(size, steps, seed):
+    rng = np.random.default_rng(seed)
+    table, optimizer, update = compiled_updates(size)
+    start = rng.normal(size=(size, 2))
+    for variable in optimizer.variables:
+        variable.assign(tf.zeros_like(variable) if variable is not optimizer._learning_rate else variable)
+    table.assign(start)
+    reference = NumpyLazyAdam(start, rate=0.05, decay=0.3)
+    for rows in steps:
+        values = rng.normal(size=(7, 2))
+        update(tf.constant(rows, tf.int32), tf.constant(values))
+        reference.step(rows, values)
+    for received, expected in zip(state(optimizer, table), (reference.w, reference.m, reference.v), strict=True):
+        np.testing.assert_allclose(received, expected, rtol=1e-10, atol=1e-12)
+    untouched = [r for r in range(size) if not any(r in rows for rows in steps)]
+    np.testing.assert_array_equal(table.numpy()[untouched], start[untouched])
 
 
 @pytest.mark.parametrize("support_width,shape", [(None, {}), (8, {"tasks": 4, "query": 3})])
@@ -208,15 +247,17 @@ def test_only_a_step_that_is_not_compiled_looks_for_distinct_rows_of_small_table
     assert ("Unique" in kinds) == (support_width is None)
 
 
-def make_step(name, *, model="two_tower", scope="user_vector", decay=0.1, clip_norm=0.5):
-    recommender = build_recommender(make_spec(), model={"name": model, "embedding_dim": 4, "use_item_id": True},
+def make_step(name, *, model="two_tower", scope="user_vector", decay=0.1, clip_norm=0.5, spec=None,
+              support_width=None):
+    recommender = build_recommender(spec or make_spec(),
+                                    model={"name": model, "embedding_dim": 4, "use_item_id": spec is None},
                                     learner={"scope": scope, "inner_steps": 1})
     randomise(recommender)
     config = OptimizerConfig(name=name, learning_rate=0.1, weight_decay=decay)
     optimizer = build_optimizer(config, schedule=LearningRate(config, total_steps=9),
                                 variables=recommender.trainable_variables, exempt=exempt_from_decay(recommender))
     return recommender, optimizer, OuterStep(recommender, optimizer=optimizer, tables=tables(), clip_norm=clip_norm,
-                                             dropout=0.5, seed=4)
+                                             dropout=0.5, seed=4, support_width=support_width)
 
 
 def embedding_tables(recommender):
@@ -250,9 +291,9 @@ def test_an_outer_step_moves_the_rows_it_read_as_dense_adam_would(model, scope):
     assert len(embedding_tables(recommender)) == 3
 
 
-def concrete_graphs(step) -> list:
+def concrete_graphs(step, shape) -> list:
     """The graph of the step and those of the functions it calls, such as the branches of its condition."""
-    found = [step.function().get_concrete_function().graph]
+    found = [step.function(**shape).get_concrete_function().graph]
     for graph in found:
         inner = [getattr(f, "graph", None) for f in graph._functions.values()]
         found += [g for g in inner if g is not None and not any(g is known for known in found)]
@@ -260,12 +301,13 @@ def concrete_graphs(step) -> list:
     return found
 
 
-def table_operations(step, variables) -> tuple[set, set, int]:
+def table_operations(step, variables, **shape) -> tuple[set, set, int]:
     """Looks for work on whole tables.
 
     Args:
       step: whose graph is searched.
       variables: the tables, and the optimizer's variables of their shapes.
+      **shape: numbers of tasks and query rows of a compiled step.
 
     Returns:
       kinds of operations that make a tensor of a table's shape, kinds that take a table, number of Unique.
@@ -273,7 +315,7 @@ def table_operations(step, variables) -> tuple[set, set, int]:
     made, taking, unique = set(), set(), 0
     shapes = {tuple(v.shape) for v in variables}
     outer, places = {id(v.value.handle) for v in variables}, set()
-    for graph in concrete_graphs(step):
+    for graph in concrete_graphs(step, shape):
         # A function sees a table as a placeholder that stands for what its caller passed.
         places |= {(id(graph), inside.name) for outside, inside in graph.captures
                    if id(outside) in outer or (hasattr(outside, "graph") and
@@ -304,17 +346,32 @@ def test_no_operation_of_the_step_makes_a_tensor_of_a_tables_size(name):
     assert unique == 1 + 1 + 3
 
 
+def test_a_compiled_step_makes_no_tensor_of_the_size_of_a_table_of_which_it_reads_little():
+    spec = without_lists()
+    kind = dataclasses.replace(spec.item_features[0], vocabulary=tuple(f"k{i}" for i in range(300)))
+    spec = dataclasses.replace(spec, item_features=(kind, *spec.item_features[1:]))
+    recommender, optimizer, step = make_step("adam", model="embedding", scope="head", spec=spec, support_width=8)
+    shape = next(v.shape for v in embedding_tables(recommender) if v.shape[0] >= 300)
+    variables = [v for v in (*recommender.trainable_variables, *optimizer.variables) if v.shape == shape]
+    assert len(variables) == 3
+    made, taking, unique = table_operations(step, variables, tasks=4, query=3)
+    assert made == set() and {"ResourceGather", "ResourceScatterUpdate"} <= taking and unique == 0
+
+
 def test_the_check_for_tensors_of_a_tables_size_finds_them():
     recommender, optimizer, step = make_step("rmsprop", decay=0.0)
     made, taking, _ = table_operations(step, table_variables(recommender, optimizer))
     assert {"ReadVariableOp", "UnsortedSegmentSum"} <= made and "AssignSubVariableOp" in taking
 
 
-def test_a_failed_step_leaves_moments_and_count_alone():
-    _, optimizer, step = make_step("adam")
+@pytest.mark.parametrize("support_width", [None, 8])
+def test_a_failed_step_leaves_weights_moments_and_count_alone(support_width):
+    recommender, optimizer, step = make_step("adam", model="embedding", scope="head", spec=without_lists(),
+                                             support_width=support_width)
     step(indexed())
-    before = [v.numpy() for v in optimizer.variables]
+    variables = (*optimizer.variables, *recommender.trainable_variables)
+    before = [v.numpy() for v in variables]
     step(indexed()._replace(query_label=indexed().query_label * float("nan")))
     assert int(step.failed_step) == 1
-    for variable, value in zip(optimizer.variables, before, strict=True):
+    for variable, value in zip(variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
