@@ -155,9 +155,9 @@ class TrainConfig:
       precision: `float32`, or `mixed_bfloat16` (computation in bfloat16, variables in float32).
       early_stopping: None trains all epochs and keeps the last weights.
       validation, checkpoint, tensorboard: see the sections.
-      xla: compile loss and gradient with XLA, supports padded to the most rows a task can have; without the encoding
-        where features are lists or texts or the model has an item-id embedding. Faster for meta-batches of up to about
-        64 tasks with supports of about one size; starts more slowly.
+      xla: compile the training step with XLA, supports padded to the most rows a task can have; adaptation and query
+        loss alone where features are lists or texts or the model has an item-id embedding. Faster for meta-batches of
+        up to about 64 tasks with supports of about one size; starts more slowly.
       distribution: on what training runs: `none` one device; `mirrored` all GPUs of this machine (its logical CPU
         devices where there are none); `multi_worker` the workers that TF_CONFIG names; `auto` `multi_worker` where
         TF_CONFIG names several workers, else `mirrored` where there are several GPUs, else `none`. A meta-batch is
