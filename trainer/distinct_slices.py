@@ -50,11 +50,11 @@ def sum_rows(gradient: tf.IndexedSlices, table: tf.Tensor) -> RowSums | Distinct
       table: `[V, D]`.
 
     Returns:
-      Sums over all rows where V is at most 4 N; else the R different rows in ascending order, followed by N - R of
-      index V, which XLA neither reads out of bounds nor writes.
+      Sums over all rows where V is at most 4 N; else, or where N is known to XLA alone, the R different rows in
+      ascending order, followed by N - R of index V, which XLA neither reads out of bounds nor writes.
     """
-    slices, rows = gradient.indices.shape[0], table.shape[0]
-    if rows <= 4 * slices:
+    slices, rows = tf.size(gradient.indices), table.shape[0]
+    if rows <= 4 * (gradient.indices.shape[0] or 0):
         return RowSums(*(tf.math.unsorted_segment_sum(x, gradient.indices, rows)
                          for x in (gradient.values, tf.ones_like(gradient.indices, tf.float32))))
     order = tf.argsort(gradient.indices)

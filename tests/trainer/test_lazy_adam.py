@@ -200,26 +200,27 @@ def test_static_sums_of_rows_are_the_distinct_ones(rows, size, clip, seed):
 
 
 @functools.cache
-def compiled_updates(size):
+def compiled_updates(size, slices):
     """A table, its optimizer and an update that XLA compiles, all of it one function for all examples."""
     table, optimizer = keras_variable(np.zeros((size, 2))), LazyAdam(0.05, weight_decay=0.3)
     optimizer._learning_rate = keras_variable(np.float64(0.05))
     optimizer.build([table])
 
-    @tf.function(jit_compile=True, autograph=False)
+    @tf.function(jit_compile=True, autograph=False, input_signature=[
+        tf.TensorSpec([slices], tf.int32), tf.TensorSpec([slices, 2], tf.float64)])
     def update(rows, values):
         optimizer.apply([sum_rows(tf.IndexedSlices(values, rows, tf.constant([size, 2])), table)], [table])
 
     return table, optimizer, update
 
 
-@pytest.mark.parametrize("size", [6, 60])
+@pytest.mark.parametrize("size,slices", [(6, 7), (60, 7), (6, None)])
 @settings(max_examples=30, deadline=None)
 @given(steps=st.lists(st.lists(st.integers(0, 5), min_size=7, max_size=7), min_size=1, max_size=5),
        seed=st.integers(0, 2**31))
-def test_compiled_updates_follow_the_formula(size, steps, seed):
+def test_compiled_updates_follow_the_formula(size, slices, steps, seed):
     rng = np.random.default_rng(seed)
-    table, optimizer, update = compiled_updates(size)
+    table, optimizer, update = compiled_updates(size, slices)
     start = rng.normal(size=(size, 2))
     for variable in optimizer.variables:
         variable.assign(tf.zeros_like(variable) if variable is not optimizer._learning_rate else variable)
