@@ -28,7 +28,7 @@ ASK = """
     assert asyncio.run(ask()).version == 1
     with RestClient("127.0.0.1:1") as client:
         try:
-            client.predict("m", {{"x": [1]}}, timeout=0.2)
+            client.predict("m", {{"x": [1]}}, timeout=10)
             raise SystemExit("something answered")
         except Unavailable:
             pass
