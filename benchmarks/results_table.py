@@ -135,6 +135,8 @@ def main() -> int:
     parser.add_argument("results", nargs="*", type=pathlib.Path, help="files to print; default the README's")
     parser.add_argument("--write", action="store_true", help="write the documents instead")
     args = parser.parse_args()
+    if args.write and args.results:
+        parser.error(f"--write takes no files: each document has its own; received {args.results[0]}")
     try:
         if not args.write:
             print(results_block(args.results or DOCUMENTS["README.md"]))

@@ -67,12 +67,14 @@ def sum_rows(gradient: tf.IndexedSlices, table: tf.Tensor) -> RowSums | Distinct
 
 def global_norm(gradients: list) -> tf.Tensor:
     """Returns the norm of all gradients together: tensors, `DistinctSlices` and `RowSums`."""
-    rest = [g for g in gradients if not isinstance(g, RowSums)]
-    # As a product with ones, which takes XLA half the time of adding up a large tensor.
-    squares = [tf.reduce_sum(tf.linalg.matmul(tf.square(g.total), tf.ones([g.total.shape[1], 1], g.total.dtype)))
-               for g in gradients if isinstance(g, RowSums)]
-    return tf.sqrt(tf.add_n([tf.square(tf.linalg.global_norm(rest)), *squares])) if squares else (
-        tf.linalg.global_norm(rest))
+    def part(gradient):
+        if not isinstance(gradient, RowSums):
+            return gradient
+        # As a product with ones, which takes XLA half the time of adding up a large tensor.
+        total = gradient.total
+        return tf.sqrt(tf.reduce_sum(tf.linalg.matmul(tf.square(total), tf.ones([total.shape[1], 1], total.dtype))))
+
+    return tf.linalg.global_norm([part(g) for g in gradients])
 
 
 def clip_by_norm(gradients: list, clip_norm: float, *, norm: tf.Tensor) -> list:

@@ -74,13 +74,14 @@ class OuterStep:
         self.failed_norm = tf.Variable(0.0, dtype=tf.float32, trainable=False, name="failed_norm")
         self._support_width = support_width
         self._query_loss, self._value_and_gradients = recommender.query_loss, self._differentiate
-        self._compiles_all = support_width is not None and recommender.model.static_shapes
-        self._compiles_step = self._compiles_all and self._can_compile_update()
-        # One of the three: a compiled function within another one is compiled anew in every step.
-        if self._compiles_all and not self._compiles_step:
-            self._value_and_gradients = tf.function(self._differentiate, autograph=False, jit_compile=True)
-        elif support_width is not None and not self._compiles_all:
-            self._query_loss = tf.function(recommender.query_loss, autograph=False, jit_compile=True)
+        self._static_shapes = support_width is not None and recommender.model.static_shapes
+        self._compiles_step = self._static_shapes and self._can_compile_update()
+        # Not within a compiled step: a compiled function in another one is compiled anew every time.
+        if support_width is not None and not self._compiles_step:
+            if self._static_shapes:
+                self._value_and_gradients = tf.function(self._differentiate, autograph=False, jit_compile=True)
+            else:
+                self._query_loss = tf.function(recommender.query_loss, autograph=False, jit_compile=True)
         # A graph's shapes follow from the configuration, never from the first batch: one made for that batch's shape
         # may round differently, and then a resumed run, whose first batch is another one, would drift.
         self._runs: dict[tuple, tf.types.experimental.GenericFunction] = {}
@@ -131,7 +132,7 @@ class OuterStep:
                 for rows, h in zip((batch.support_row, batch.query_row), hidden, strict=True)]
         rows = tf.concat([tf.reshape(k, [-1]) for k in keys], axis=0)
         # The number of different items is no static shape.
-        distinct, index = (rows, None) if self._compiles_all else tf.unique(rows)
+        distinct, index = (rows, None) if self._static_shapes else tf.unique(rows)
         features = tables.item(distinct // 2)
         features[self._id_name] = tf.where(distinct % 2 == 1, 0, features[self._id_name])
         encoded = recommender.encode_item(features)
