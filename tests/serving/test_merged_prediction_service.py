@@ -1,9 +1,9 @@
 """The service of merged requests without a network: what it holds, hands out and says when things go wrong."""
 
-import asyncio
-import concurrent.futures
 import contextlib
+import queue
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from tfmeta.serving import tensor_codec
+from tfmeta.serving.grpc_call import LATER
 from tfmeta.serving.merged_prediction_service import MergedPredictionService
 from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.server_metrics import ServerMetrics
@@ -23,7 +24,7 @@ class Servable:
 
     def __init__(self, *, merges=True, output=lambda value: {"y": 2 * value}):
         self._merges, self._output = merges, output
-        self.go, self.ran, self.threads = threading.Event(), 0, set()
+        self.go, self.deadline, self.threads = threading.Event(), None, set()
         self._signature = meta_graph_pb2.SignatureDef()
         for side, name in ((self._signature.inputs, "x"), (self._signature.outputs, "y")):
             side[name].dtype, side[name].name = 1, name
@@ -33,7 +34,7 @@ class Servable:
 
     def run(self, name, inputs, wanted, *, deadline=None):
         assert self.go.wait(20)
-        self.ran += 1
+        self.deadline = deadline
         self.threads.add(threading.current_thread().name)
         return self._output(inputs["x"])
 
@@ -43,7 +44,7 @@ class Servable:
 
         def work():
             try:
-                results, error = self.run(name, inputs, ()), None
+                results, error = self.run(name, inputs, (), deadline=deadline), None
             except RequestError as failed:
                 results, error = None, failed
             done(results, error)
@@ -67,46 +68,43 @@ class Manager:
             self.held -= 1
 
 
-class Aborted(Exception):
-    pass
-
-
 class Context:
+    """Keeps what the call was ended with."""
+
+    def __init__(self, deadline=None):
+        self._deadline, self.ended = deadline, queue.Queue()
+
     def time_remaining(self):
-        return None
+        return self._deadline
 
-    async def abort(self, code, details):
-        raise Aborted(code.name, details)
+    def answer(self, response):
+        self.ended.put(response)
+
+    def refuse(self, code, details):
+        self.ended.put((code.name, details))
 
 
-def ask(servable, *, metrics=None, during=None):
-    """Asks once and returns the reply, or what the call was ended with, and the manager."""
-    manager = Manager(servable)
+def ask(servable, *, metrics=None, **context):
+    """Asks once; returns what the call was ended with, and the manager."""
+    manager, call = Manager(servable), Context(**context)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     tensor_codec.encode(np.array([1.5], np.float32), request.inputs["x"])
-
-    async def run():
-        with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="pool") as pool:
-            service = MergedPredictionService(manager, loop=asyncio.get_running_loop(), pool=pool, metrics=metrics)
-            call = asyncio.ensure_future(service.Predict(request, Context()))
-            await asyncio.sleep(0.05)
-            assert manager.held == 1
-            if during:
-                during(call)
-                await asyncio.sleep(0)
-            servable.go.set()
-            return (await asyncio.wait_for(asyncio.gather(call, return_exceptions=True), 20))[0]
-
-    return asyncio.run(run()), manager
+    service = MergedPredictionService(manager, metrics=metrics)
+    held = []
+    threading.Timer(0.05, lambda: (held.append(manager.held), servable.go.set())).start()
+    assert service.Predict(request, call) is LATER
+    ended = call.ended.get(timeout=20)
+    assert held == [1] and manager.held == 0 and call.ended.empty()
+    return ended
 
 
-@pytest.mark.parametrize(("merges", "thread"), [(True, "batch"), (False, "pool_0")])
-def test_a_request_is_answered_by_its_batch_or_alone(merges, thread):
+@pytest.mark.parametrize("merges", [True, False])
+def test_a_request_is_answered_by_its_batch_or_in_the_thread_that_has_read_it(merges):
     servable, metrics = Servable(merges=merges), ServerMetrics()
-    reply, manager = ask(servable, metrics=metrics)
+    reply = ask(servable, metrics=metrics)
     assert reply.outputs["y"].float_val == [3.0] and reply.model_spec.version.value == 7
-    assert servable.threads == {thread} and manager.held == 0
+    assert servable.threads == {"batch" if merges else threading.current_thread().name}
     assert b'code="OK"' in metrics.page()
 
 
@@ -115,19 +113,27 @@ def test_a_refusal_and_a_reply_that_cannot_be_written_end_the_call(merges):
     def refuse(value):
         raise RequestError("RESOURCE_EXHAUSTED", "full")
 
-    for output, expected in ((refuse, ("RESOURCE_EXHAUSTED", "full")),
-                             (lambda value: {"y": np.array([object()])}, ("INTERNAL", None))):
-        error, manager = ask(Servable(merges=merges, output=output))
-        assert isinstance(error, Aborted) and error.args[0] == expected[0] and manager.held == 0
-        assert expected[1] in (None, error.args[1])
+    metrics = ServerMetrics()
+    assert ask(Servable(merges=merges, output=refuse), metrics=metrics) == ("RESOURCE_EXHAUSTED", "full")
+    code, _ = ask(Servable(merges=merges, output=lambda value: {"y": np.array([object()])}), metrics=metrics)
+    assert code == "INTERNAL"
+    assert b'code="RESOURCE_EXHAUSTED"' in metrics.page() and b'code="INTERNAL"' in metrics.page()
 
 
-def test_a_caller_that_goes_leaves_the_version_held_until_its_batch_has_run():
-    servable, metrics = Servable(), ServerMetrics()
-    error, manager = ask(servable, metrics=metrics, during=lambda call: call.cancel())
-    assert isinstance(error, asyncio.CancelledError)
-    for thread in threading.enumerate():
-        if thread.name == "batch":
-            thread.join(20)
-    assert servable.ran == 1 and manager.held == 0
-    assert b'code="CANCELLED"' in metrics.page()
+@pytest.mark.parametrize("merges", [True, False])
+@pytest.mark.parametrize("remaining", [None, 5.0])
+def test_the_deadline_of_a_client_goes_with_its_request(merges, remaining):
+    servable = Servable(merges=merges)
+    ask(servable, deadline=remaining)
+    assert servable.deadline is None if remaining is None else 0 < servable.deadline - time.monotonic() <= 5.0
+
+
+def test_a_queue_that_refuses_at_once_lets_go_of_the_version():
+    servable = Servable()
+
+    def full(*_, **__):
+        assert servable.go.wait(20)
+        raise RequestError("RESOURCE_EXHAUSTED", "no room")
+
+    servable.submit = full
+    assert ask(servable) == ("RESOURCE_EXHAUSTED", "no room")

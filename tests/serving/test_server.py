@@ -1,7 +1,9 @@
 import concurrent.futures
 import contextlib
+import ctypes
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -265,7 +267,19 @@ def test_no_server_is_an_error_with_a_code():
     assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
-def test_command_serves_and_stops_on_sigterm(small_model_base):
+def to_the_process(pid):
+    os.kill(pid, signal.SIGTERM)
+
+
+def to_another_thread(pid):
+    """The kernel may choose any thread for a process's signal."""
+    threads = [int(t) for t in os.listdir(f"/proc/{pid}/task") if int(t) != pid
+               and "SigBlk:\t0000000000000000" in pathlib.Path(f"/proc/{pid}/task/{t}/status").read_text("utf-8")]
+    assert ctypes.CDLL(None).tgkill(pid, max(threads), signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("send", [to_the_process] + [to_another_thread] * sys.platform.startswith("linux"))
+def test_command_serves_and_stops_on_sigterm(small_model_base, send):
     code = ("import argparse, sys; from tfmeta.serving import command; p = argparse.ArgumentParser(); "
             "command.add_arguments(p); a = p.parse_args(); a.json = True; sys.exit(command.run(a))")
     process = subprocess.Popen(
@@ -278,12 +292,18 @@ def test_command_serves_and_stops_on_sigterm(small_model_base):
             assert os.sched_getscheduler(process.pid) == os.SCHED_BATCH
         with Client(started["grpc_address"]) as client:
             assert client.predict("small", {"query_item_id": [["4"]]})["scores"][0, 0] == 104
-        process.send_signal(signal.SIGTERM)
+        send(process.pid)
         _, stderr = process.communicate(timeout=30)
         assert process.returncode == 0
         assert "Stopping" in stderr
     finally:
         process.kill()
+
+
+def test_a_grpc_library_without_what_the_port_needs_is_named(small_model_base, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tfmeta.serving.grpc_port", None)
+    with pytest.raises(ServingError, match=r"requires a grpcio that is built like 1\.80 to 1\.85, received 1\."):
+        EmbeddedServer({"small": small_model_base}, grpc_port=0).start()
 
 
 def test_model_base_arguments():

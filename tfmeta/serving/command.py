@@ -197,7 +197,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"REST on {address}v1/models/", flush=True)
             if not args.no_page:
                 print(f"Page on {address}", flush=True)
-    stop.wait()
+    # The kernel may give a signal to another thread, which does not wake this one, where its handler is to run.
+    while not stop.wait(timeout=0.5):
+        pass
     print("Stopping: finishing requests in flight.", file=sys.stderr, flush=True)
     server.stop(grace=args.grace_seconds)
     return 0

@@ -1,14 +1,10 @@
-"""tensorflow.serving.PredictionService on an event loop, for models that merge requests."""
+"""tensorflow.serving.PredictionService for models that merge requests."""
 
-import asyncio
-import collections
-import concurrent.futures
 import contextlib
 import time
+from collections.abc import Callable
 
-from tensorflow_serving.apis import predict_pb2
-
-from tfmeta.serving.model_manager import ModelManager
+from tfmeta.serving.grpc_call import LATER, GrpcCall
 from tfmeta.serving.prediction_service import (
     PredictionService,
     abort_arguments,
@@ -17,101 +13,59 @@ from tfmeta.serving.prediction_service import (
     lease_servable,
     read_inputs,
 )
-from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
+from tfmeta.serving.server_metrics import UNKNOWN
 
 
 class MergedPredictionService(PredictionService):
     """Answers as `PredictionService`; a request that waits for its batch holds no thread.
 
-    The event loop reads requests and sends replies; the thread that runs a batch encodes all its replies and wakes the
-    loop once. What cannot be merged runs in a thread of the pool.
-
-    Args:
-      manager: the loaded models.
-      loop: the event loop of the server.
-      pool: for requests that run alone.
-      tensor_content, metrics: as `PredictionService`.
+    The thread that runs a batch writes all its replies. What cannot be merged runs in the thread that has read it.
     """
 
-    def __init__(self, manager: ModelManager, *, loop: asyncio.AbstractEventLoop,
-                 pool: concurrent.futures.Executor, tensor_content: bool = False,
-                 metrics: ServerMetrics | None = None):
-        super().__init__(manager, tensor_content=tensor_content, metrics=metrics)
-        self._loop, self._pool = loop, pool
-        self._ended: collections.deque[tuple[asyncio.Future, object]] = collections.deque()
-        self._rung = False
-
-    async def Predict(self, request, context):
+    def Predict(self, request, context: GrpcCall):
         begun = time.perf_counter()
         served = [UNKNOWN, UNKNOWN, UNKNOWN]
         remaining = context.time_remaining()
-        deadline = None if remaining is None else time.monotonic() + remaining
-        response, code, message = None, "OK", ""
-        try:
-            found = await self._begin(request, served, deadline)
-            if isinstance(found, Exception):
-                raise found
-            response = found
-        except asyncio.CancelledError:
-            # The client has gone; its batch runs on.
-            code = "CANCELLED"
-            raise
-        except Exception as error:
-            code, message = failure(error)
-        finally:
+
+        def end(response, error: Exception | None) -> None:
+            code, message = ("OK", "") if error is None else failure(error)
             if self._metrics is not None:
                 self._metrics.request(*served, api="grpc", code=code, seconds=time.perf_counter() - begun)
-        if response is None:
-            await context.abort(*abort_arguments(code, message))
-        return response
+            if error is None:
+                context.answer(response)
+            else:
+                context.refuse(*abort_arguments(code, message))
 
-    def _begin(self, request, served: list, deadline: float | None) -> asyncio.Future:
-        """Begins a request; the future has the reply or, as its result too, the error."""
+        try:
+            self._begin(request, served, end, deadline=None if remaining is None else time.monotonic() + remaining)
+        except Exception as error:
+            end(None, error)
+        return LATER
+
+    def _begin(self, request, served: list, end: Callable, *, deadline: float | None) -> None:
+        """Begins a request; `end` is called once with the reply, or with None and the error, unless this raises."""
         with contextlib.ExitStack() as stack:
             servable = stack.enter_context(lease_servable(self._manager, request))
             name, signature = self._signature(servable, request, served)
             inputs, wanted = read_inputs(signature, request), check_filter(signature, request.output_filter)
-            future, held = self._loop.create_future(), stack.pop_all()
+            submit = None if wanted else getattr(servable, "submit", None)
+            held = stack.pop_all()
 
             def ended(results, error: Exception | None) -> None:
+                reply = None
                 try:
-                    reply = error or self._reply(servable, name, results)
+                    if error is None:
+                        reply = self._reply(servable, name, results)
                 except Exception as late:  # Whatever it is, the client is not to wait for ever.
-                    reply = late
+                    error = late
                 held.close()
-                self._end(future, reply)
-
-            def alone() -> None:
-                if future.cancelled():  # The client has gone while the request waited for a thread.
-                    held.close()
-                    return
-                try:
-                    results, error = servable.run(name, inputs, wanted, deadline=deadline), None
-                except Exception as failed:
-                    results, error = None, failed
-                ended(results, error)
+                end(reply, error)
 
             try:
-                submit = None if wanted else getattr(servable, "submit", None)
-                if submit is None or not submit(name, inputs, deadline=deadline, done=ended):
-                    self._pool.submit(alone)
-            except Exception:
+                if submit is not None and submit(name, inputs, deadline=deadline, done=ended):
+                    return
+                results = servable.run(name, inputs, wanted, deadline=deadline)
+            except BaseException:
                 held.close()
                 raise
-        return future
-
-    def _end(self, future: asyncio.Future, reply: predict_pb2.PredictResponse | Exception) -> None:
-        """Comes from any thread; the loop is woken once for all that end before it has looked."""
-        self._ended.append((future, reply))
-        if not self._rung:
-            self._rung = True
-            with contextlib.suppress(RuntimeError):  # A loop that has been closed has nobody to answer.
-                self._loop.call_soon_threadsafe(self._hand_out)
-
-    def _hand_out(self) -> None:
-        # Before the queue is looked at: what comes later rings again.
-        self._rung = False
-        while self._ended:
-            future, reply = self._ended.popleft()
-            if not future.done():
-                future.set_result(reply)
+        ended(results, None)

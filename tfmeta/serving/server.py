@@ -1,6 +1,5 @@
 """The embedded model server: TensorFlow Serving's Predict API in one Python process."""
 
-import concurrent.futures
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -179,7 +178,7 @@ class EmbeddedServer:
     def _make_grpc(self, manager):
         options = [("grpc.max_send_message_length", self._max_message_bytes),
                    ("grpc.max_receive_message_length", self._max_message_bytes)]
-        server = (self._make_loop if self._merges else self._make_threads)(manager, options)
+        server = self._make_port(manager, options)
         address = f"{_bracketed(self._host)}:{self._port}"
         try:
             port = (server.add_secure_port(address, self._tls.grpc_credentials()) if self._tls
@@ -192,32 +191,23 @@ class EmbeddedServer:
                                "Choose another one, or 0 for any free port.")
         return server, port
 
-    def _make_threads(self, manager, options: list):
+    def _make_port(self, manager, options: list):
         import grpc
 
-        from tfmeta.serving.lifecycle.token_interceptor import TokenInterceptor
+        try:
+            from tfmeta.serving.grpc_port import GrpcPort
+        except ImportError as error:
+            raise ServingError("The embedded server requires a grpcio that is built like 1.80 to 1.85, received "
+                               f"{grpc.__version__}: {error}. Install grpcio==1.85.1.") from None
+        from tfmeta.serving.merged_prediction_service import MergedPredictionService
         from tfmeta.serving.prediction_service import PredictionService
 
-        server = grpc.server(
-            concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="predict"),
-            interceptors=[TokenInterceptor(self._token)] if self._token else [],
-            # Two servers on one port would share its requests.
-            options=[*options, ("grpc.so_reuseport", 0)],
-            # Calls beyond this are answered RESOURCE_EXHAUSTED before their message is read.
-            maximum_concurrent_rpcs=self._threads + self._queue)
-        _add_services(server, manager, PredictionService(manager, tensor_content=self._tensor_content,
-                                                         metrics=self._metrics))
-        return server
-
-    def _make_loop(self, manager, options: list):
-        from tfmeta.serving.grpc_loop import GrpcLoop
-        from tfmeta.serving.merged_prediction_service import MergedPredictionService
-
-        def add(server, loop, pool):
-            _add_services(server, manager, MergedPredictionService(
-                manager, loop=loop, pool=pool, tensor_content=self._tensor_content, metrics=self._metrics))
-
-        return GrpcLoop(add, threads=self._threads, max_queued=self._queue, options=options, token=self._token)
+        # Two servers on one port would share its requests.
+        port = GrpcPort(threads=self._threads, max_queued=self._queue, options=[*options, ("grpc.so_reuseport", 0)],
+                        accepts=self._token.accepts_call if self._token else None)
+        make = MergedPredictionService if self._merges else PredictionService
+        _add_services(port, manager, make(manager, tensor_content=self._tensor_content, metrics=self._metrics))
+        return port
 
     def _make_rest(self, manager, ssl_context):
         from tfmeta.serving.page.page import PATH, Page

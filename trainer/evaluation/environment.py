@@ -38,11 +38,16 @@ def _program() -> list[str]:
 
 def _processor() -> str:
     info = pathlib.Path("/proc/cpuinfo")
+    found: dict[str, str] = {}
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip(), value.strip())
+    if "model name" not in found:
+        return platform.processor() or platform.machine()
+    # Virtual machines often give no more than a brand, under which generations differ by a factor of two.
+    number = [f"{word} {found[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in found]
+    return found["model name"] + (f" ({', '.join(number)})" if number else "")
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The secret that callers of a protected server send."""
 
 import hmac
+from collections.abc import Iterable
 
 from tfmeta.errors import ServingError
 from tfmeta.io import filesystem
@@ -44,3 +45,7 @@ class BearerToken:
         if header is None or header[:len(_SCHEME)].lower() != _SCHEME:
             return False
         return hmac.compare_digest(header[len(_SCHEME):].strip().encode("utf-8", "replace"), self._token)
+
+    def accepts_call(self, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+        """Whether the metadata of a gRPC call carry the token as `authorization`."""
+        return any(key == "authorization" and self.accepts(value) for key, value in metadata)

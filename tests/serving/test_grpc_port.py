@@ -1,0 +1,243 @@
+"""The gRPC port: who runs what, what is refused, and what becomes of calls when it stops."""
+
+import collections
+import concurrent.futures
+import contextlib
+import threading
+import time
+
+import grpc
+import pytest
+
+from tfmeta.serving.grpc_call import LATER
+from tfmeta.serving.grpc_port import GrpcPort
+
+THREADS, QUEUED = 2, 3
+LIMIT = THREADS + QUEUED
+METHOD = "/e.E/Echo"
+
+
+class _Echo(grpc.GenericRpcHandler):
+    """Answers with the message backwards; `hold` and `later` wait for `go`, `hold` in the thread that received it."""
+
+    def __init__(self):
+        self.entered, self.go = threading.Semaphore(0), threading.Event()
+        self.calls = collections.Counter()
+
+    def service(self, handler_call_details):
+        if handler_call_details.method != METHOD:
+            return None
+        return grpc.unary_unary_rpc_method_handler(self._answer, request_deserializer=self._read,
+                                                   response_serializer=self._write)
+
+    def _answer(self, message, context):
+        self.calls[message] += 1
+        if message == b"remaining":
+            return context.time_remaining()
+        if message == b"metadata":
+            return dict(context.invocation_metadata())["a"].encode()
+        if message == b"refuse":
+            context.abort(grpc.StatusCode.NOT_FOUND, "not here")
+        if message == b"not written":
+            context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+            context.set_details("later perhaps")
+            raise NotImplementedError
+        if message == b"break":
+            raise ValueError("broken")
+        if message.startswith((b"hold", b"later")):
+            self.entered.release()
+        if message.startswith(b"later"):
+            threading.Thread(target=lambda: self.go.wait(20) and context.answer(message[::-1])).start()
+            return LATER
+        if message.startswith(b"hold"):
+            assert self.go.wait(20)
+        return message[::-1]
+
+    @staticmethod
+    def _read(data):
+        if data == b"bad":
+            raise ValueError("no message")
+        return data
+
+    @staticmethod
+    def _write(value):
+        return value if isinstance(value, bytes) else repr(value).encode()
+
+
+class _Port:
+    def __init__(self, **options):
+        self.echo = _Echo()
+        self.port = GrpcPort(threads=THREADS, max_queued=QUEUED, options=[], **options)
+        self.port.add_generic_rpc_handlers((self.echo,))
+        number = self.port.add_insecure_port("127.0.0.1:0")
+        self.port.start()
+        self.channels = contextlib.ExitStack()
+        self.calls = [self.channels.enter_context(grpc.insecure_channel(
+            f"127.0.0.1:{number}", options=[("grpc.use_local_subchannel_pool", 1)])).unary_unary(METHOD)
+            for _ in range(3)]
+
+    def ask(self, message, connection=0, **options):
+        return self.calls[connection](message, **{"timeout": 20, **options})
+
+    def begin(self, message, connection=0, **options):
+        return self.calls[connection].future(message, **{"timeout": 20, **options})
+
+    def close(self):
+        self.echo.go.set()
+        assert self.port.stop(5).wait(20)
+        self.channels.close()
+
+
+@pytest.fixture
+def port():
+    made = _Port()
+    yield made
+    made.close()
+
+
+def code(ask, *arguments, **options):
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(*arguments, **options)
+    return caught.value.code().name, caught.value.details()
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_call_is_answered_with_what_its_method_is_told(port):
+    assert port.ask(b"ab") == b"ba" and port.ask(b"") == b""
+    assert port.ask(b"metadata", metadata=(("a", "b"),)) == b"b"
+    assert port.ask(b"remaining", timeout=None) == b"None"
+    assert 5 < float(port.ask(b"remaining", timeout=10)) < 11  # The library rounds up.
+    assert port.ask(b"z" * 3_000_000) == b"z" * 3_000_000
+
+
+def test_refusals_are_the_methods_own_or_those_of_the_library(port):
+    for _ in range(2 * LIMIT):  # None of them stays counted.
+        assert code(port.ask, b"refuse") == ("NOT_FOUND", "not here")
+        assert code(port.ask, b"not written") == ("UNIMPLEMENTED", "later perhaps")
+        assert code(port.ask, b"break") == ("UNKNOWN", "Exception calling application: broken")
+        assert code(port.ask, b"bad") == ("INTERNAL", "Exception deserializing request!")
+    assert port.ask(b"ab") == b"ba"
+
+
+def test_a_reply_that_cannot_be_written_and_a_method_that_is_not_there(port, monkeypatch):
+    def fail(value):
+        raise ValueError("no reply")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Echo, "_write", staticmethod(fail))
+        assert code(port.ask, b"ab") == ("INTERNAL", "Failed to serialize response!")
+        patch.setattr(port.echo, "service", lambda details: None)
+        assert code(port.ask, b"ab") == ("UNIMPLEMENTED", "Method not found!")
+    assert port.ask(b"ab") == b"ba"
+
+
+@pytest.mark.parametrize("kind", [b"hold", b"later"])
+def test_the_limit_counts_open_calls_of_all_connections(port, kind):
+    held = [port.begin(kind, n % 3) for n in range(LIMIT)]
+    # Those that are answered later hold no thread, so all of them have begun.
+    for _ in range(THREADS if kind == b"hold" else LIMIT):
+        assert port.echo.entered.acquire(timeout=20)
+    until(lambda: port.port._open == LIMIT)
+    for connection in range(3):
+        assert code(port.ask, b"ab", connection) == ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!")
+    assert port.echo.calls[kind] == (THREADS if kind == b"hold" else LIMIT)
+    port.echo.go.set()
+    assert [h.result() for h in held] == [kind[::-1]] * LIMIT
+    until(lambda: port.port._open == 0)
+    assert port.ask(b"ab") == b"ba"
+
+
+def test_a_call_whose_client_has_gone_while_it_waited_is_not_run(port):
+    held = [port.begin(b"hold") for _ in range(THREADS)]
+    for _ in held:
+        assert port.echo.entered.acquire(timeout=20)
+    waiting = [port.begin(b"waits"), port.begin(b"stays", 1)]
+    until(lambda: len(port.port._waiting) == 2)
+    waiting[0].cancel()
+    until(lambda: any(call._gone for call in port.port._waiting))
+    port.echo.go.set()
+    assert waiting[1].result() == b"syats" and [h.result() for h in held] == [b"dloh"] * THREADS
+    assert port.echo.calls[b"waits"] == 0
+    until(lambda: port.port._open == 0)
+
+
+def test_a_client_that_goes_while_its_call_runs_disturbs_nobody(port):
+    gone, other = port.begin(b"hold"), port.begin(b"later", 1)
+    for _ in range(2):
+        assert port.echo.entered.acquire(timeout=20)
+    gone.cancel()
+    late = port.begin(b"later", 2, timeout=0.05)
+    with pytest.raises(grpc.RpcError):
+        late.result()
+    port.echo.go.set()
+    assert other.result() == b"retal"
+    until(lambda: port.port._open == 0)
+    assert port.ask(b"ab") == b"ba"
+
+
+def test_many_clients_get_their_own_replies(port):
+    def work(number):
+        for i in range(60):
+            message = b"%d %d" % (number, i)
+            assert port.ask(message, number % 3) == message[::-1]
+
+    with concurrent.futures.ThreadPoolExecutor(LIMIT) as pool:
+        for done in [pool.submit(work, n) for n in range(LIMIT)]:
+            done.result()
+    until(lambda: port.port._open == 0)
+    assert port.port._running == 0 and port.port._workers <= THREADS + 1
+
+
+def test_stop_lets_calls_in_flight_finish_and_refuses_new_ones():
+    port = _Port()
+    held = []
+    for kind in (b"hold", b"later", b"hold"):
+        held.append(port.begin(kind))
+        assert port.echo.entered.acquire(timeout=20)
+    held.append(port.begin(b"hold"))
+    until(lambda: len(port.port._waiting) == 1)
+    ended = port.port.stop(20)
+    assert not ended.wait(0.1)
+    assert code(port.ask, b"ab", 1)[0] == "UNAVAILABLE"
+    port.echo.go.set()
+    assert [h.result() for h in held] == [b"dloh", b"retal", b"dloh", b"dloh"]
+    assert ended.wait(20) and port.port.stop(None) is ended
+    port.close()
+
+
+def test_stop_cancels_what_takes_longer_than_its_grace():
+    port = _Port()
+    held = port.begin(b"later")
+    assert port.echo.entered.acquire(timeout=20)
+    ended = port.port.stop(0.1)
+    with pytest.raises(grpc.RpcError) as caught:
+        held.result()
+    assert caught.value.code().name in ("CANCELLED", "UNAVAILABLE")
+    port.echo.go.set()
+    assert ended.wait(20)
+    port.close()
+
+
+def test_its_threads_end_and_a_port_that_never_started_stops():
+    before = {t.name for t in threading.enumerate()}
+    port = _Port()
+    assert port.ask(b"ab") == b"ba"
+    port.close()
+    until(lambda: {t.name for t in threading.enumerate() if t.name.startswith("grpc")} <= before)
+    assert GrpcPort(threads=1, max_queued=0, options=[]).stop(None).wait(1)
+
+
+def test_calls_that_are_not_let_in():
+    port = _Port(accepts=lambda metadata: ("key", "right") in metadata)
+    for _ in range(2 * LIMIT):
+        assert code(port.ask, b"ab", metadata=(("key", "wrong"),)) == (
+            "UNAUTHENTICATED", "The call requires the metadata 'authorization: Bearer TOKEN'")
+    assert port.ask(b"ab", metadata=(("key", "right"),)) == b"ba"
+    assert port.echo.calls == {b"ab": 1}
+    port.close()

@@ -1,0 +1,131 @@
+"""One call of a gRPC method, as `GrpcPort` passes it to the service."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import grpc
+from grpc._cython.cygrpc import (
+    ReceiveCloseOnServerOperation,
+    ReceiveMessageOperation,
+    SendInitialMetadataOperation,
+    SendMessageOperation,
+    SendStatusFromServerOperation,
+)
+
+# What a method returns that calls `answer` or `refuse` itself.
+LATER = object()
+_NO_FLAGS = 0
+# Seconds; what the library says of a call without a deadline lies far beyond.
+_FOREVER = 1e12
+_LOG = logging.getLogger("tfmeta.serving")
+
+
+class GrpcCall:
+    """Has what services use of `grpc.ServicerContext`, and may be answered later, from any thread.
+
+    Args:
+      event: with which the library began the call.
+      handler: of its method.
+      ended: is called when the client has the reply or has gone.
+    """
+
+    __slots__ = ("_begun", "_code", "_details", "_ended", "_gone", "_handler", "_message", "_watched")
+
+    def __init__(self, event, handler: grpc.RpcMethodHandler | None, *, ended: Callable[[], None]):
+        self._begun, self._handler, self._ended = event, handler, ended
+        self._code = self._details = self._message = None
+        self._watched = self._gone = False
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the client's deadline, None without one."""
+        remaining = self._begun.call_details.deadline - time.time()
+        return None if remaining > _FOREVER else max(0.0, remaining)
+
+    def invocation_metadata(self):
+        """Pairs of key and value that the client sent."""
+        return self._begun.invocation_metadata
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Sets the status of the reply."""
+        self._code = code
+
+    def set_details(self, details: str) -> None:
+        """Sets the message of the reply's status."""
+        self._details = details
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """Ends the method with an error for the client."""
+        raise _AbortedError(code, details)
+
+    def receive(self, then: Callable[["GrpcCall"], "GrpcCall | None"]) -> None:
+        """Asks for the client's message; the event says what `then` does once it is there, or the client has gone."""
+        def received(event) -> "GrpcCall | None":
+            self._message = event.batch_operations[0].message()
+            return then(self)
+        self._start([ReceiveMessageOperation(_NO_FLAGS)], received)
+
+    def watch(self) -> None:
+        """Listens for the client's end from now on: a call that waits is not to run for nobody."""
+        def closed(event) -> None:
+            self._gone = bool(event.batch_operations[0].cancelled())
+        self._watched = True
+        self._start([ReceiveCloseOnServerOperation(_NO_FLAGS)], closed)
+
+    def run(self) -> None:
+        """Answers the message by the method, in this thread."""
+        if self._gone:
+            self.refuse(grpc.StatusCode.CANCELLED, "The client has gone")
+            return
+        if self._message is None:
+            self.refuse(grpc.StatusCode.UNIMPLEMENTED, "The method requires exactly one request message")
+            return
+        try:
+            request = self._handler.request_deserializer(self._message)
+        except Exception:  # Whatever a message class raises.
+            self.refuse(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+            return
+        finally:
+            self._message = None
+        try:
+            response = self._handler.unary_unary(request, self)
+        except _AbortedError as aborted:
+            self.refuse(*aborted.args)
+        except Exception as error:
+            if self._code is None:
+                _LOG.exception("A method failed in the server itself")
+            self.refuse(self._code or grpc.StatusCode.UNKNOWN,
+                        self._details or f"Exception calling application: {error}")
+        else:
+            if response is not LATER:
+                self.answer(response)
+
+    def answer(self, response) -> None:
+        """Sends the reply, once in a call's life."""
+        try:
+            data = self._handler.response_serializer(response)
+        except Exception:
+            _LOG.exception("A reply could not be serialized")
+            self.refuse(grpc.StatusCode.INTERNAL, "Failed to serialize response!")
+        else:
+            self._finish(grpc.StatusCode.OK, "", SendMessageOperation(data, _NO_FLAGS))
+
+    def refuse(self, code: grpc.StatusCode, details: str) -> None:
+        """Sends an error instead of a reply."""
+        self._finish(code, details)
+
+    def _finish(self, code: grpc.StatusCode, details: str, *message) -> None:
+        operations = [SendInitialMetadataOperation(None, _NO_FLAGS), *message,
+                      SendStatusFromServerOperation(None, code.value[0], details.encode(), _NO_FLAGS)]
+        if not self._watched:
+            # Of no use any more, but the library keeps a call until somebody has asked.
+            operations.append(ReceiveCloseOnServerOperation(_NO_FLAGS))
+        self._start(operations, lambda _: self._ended())
+
+    def _start(self, operations: list, then: Callable) -> None:
+        self._begun.call.start_server_batch(operations, then)
+
+
+class _AbortedError(Exception):
+    pass
