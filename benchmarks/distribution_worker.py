@@ -32,17 +32,11 @@ def main() -> None:
         recommender = w1.build(setting)
     outer = w1.outer_step(setting, recommender, strategy=distribution.strategy)
     batches = w1.batches(setting)
-    total = [0.0]
 
     def step(number: int) -> tf.Tensor:
-        outer(batches[number % len(batches)])
-        return outer.loss_sum.read_value()
+        return outer(batches[number % len(batches)])
 
-    def loss(running: tf.Tensor) -> float:
-        before, total[0] = total[0], float(running)
-        return (total[0] - before) / args.tasks
-
-    serve(step, loss=loss, wait=lambda running: running.numpy(),
+    serve(step, loss=lambda total: float(total) / args.tasks, wait=lambda total: total.numpy(),
           versions={"tensorflow": tf.__version__, "keras": keras.__version__})
 
 

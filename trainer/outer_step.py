@@ -85,17 +85,20 @@ class OuterStep:
         # A graph's shapes follow from the configuration, never from the first batch: one made for that batch's shape
         # may round differently, and then a resumed run, whose first batch is another one, would drift.
         self._runs: dict[tuple, tf.types.experimental.GenericFunction] = {}
-        self._concrete: dict[tuple, tf.types.experimental.ConcreteFunction] = {}
+        # With what they hold of this object: variables and tables.
+        self._concrete: dict[tuple, tuple[tf.types.experimental.ConcreteFunction, list[tf.Tensor]]] = {}
 
-    def __call__(self, batch: IndexedTaskBatch) -> None:
-        """Does one step."""
+    def __call__(self, batch: IndexedTaskBatch) -> tf.Tensor:
+        """Does one step on a batch of tensors; returns the sum of its task losses, a float64 scalar."""
         shape = (None, None)
         if self._support_width is not None:
             shape = (batch.user_row.shape[0], batch.query_row.shape[1])
         if shape not in self._concrete:
-            self._concrete[shape] = self.function(tasks=shape[0], query=shape[1]).get_concrete_function()
-        # Past the general call's look at the arguments, which costs as much as many an operation of the step.
-        self._concrete[shape](*batch)
+            function = self.function(tasks=shape[0], query=shape[1]).get_concrete_function()
+            self._concrete[shape] = function, function.captured_inputs
+        function, captured = self._concrete[shape]
+        # Past the general call's look at arguments and captures, which costs as much as many an operation of the step.
+        return function._call_flat(list(batch), captured)
 
     def function(self, *, tasks: int | None = None, query: int | None = None) -> tf.types.experimental.GenericFunction:
         """Returns the compiled step for that many tasks and query rows, or for any number."""
@@ -209,19 +212,21 @@ class OuterStep:
         variables = [v.value for v in self._recommender.trainable_variables]
         return task_loss, loss, tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    def _outer_step(self, batch: IndexedTaskBatch) -> None:
+    def _outer_step(self, batch: IndexedTaskBatch) -> tf.Tensor:
         variables = self._recommender.trainable_variables
         if self._support_width is not None:
             batch = pad_support(batch, self._support_width)
         task_loss, loss, gradients = self._value_and_gradients(batch, self.step.read_value())
         gradients, norm = self._clip(self._distinct(gradients))
+        total = tf.reduce_sum(tf.cast(task_loss, tf.float64))
 
         def update():
             self._optimizer.apply(gradients, variables)
-            self._record(tf.reduce_sum(tf.cast(task_loss, tf.float64)), tasks=tf.size(task_loss, out_type=tf.int64))
+            self._record(total, tasks=tf.size(task_loss, out_type=tf.int64))
             return tf.constant(True)
 
         tf.cond(self._may_update(loss, norm), update, lambda: self._stop(loss, norm))
+        return total
 
     def _distinct(self, gradients: list) -> list:
         """Each row once, because rows that occur twice in a sparse gradient would be counted apart in the norm."""

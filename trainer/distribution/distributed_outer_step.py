@@ -70,22 +70,23 @@ class DistributedOuterStep(OuterStep):
         variables = [v.value for v in self._recommender.trainable_variables]
         return task_loss, loss, tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    def _outer_step(self, batch: IndexedTaskBatch) -> None:
+    def _outer_step(self, batch: IndexedTaskBatch) -> tf.Tensor:
         strategy, variables = self._strategy, self._recommender.trainable_variables
         if self._support_width is not None:
             batch = pad_support(batch, self._support_width)
         number = self.step.read_value()
-        loss, task_loss, norm, gradients = strategy.run(
+        loss, total, norm, gradients = strategy.run(
             self._share, args=(tuple(batch), number, self._users, self._items))
         # Equal on all replicas.
-        loss, task_loss, norm = (strategy.experimental_local_results(x)[0] for x in (loss, task_loss, norm))
+        loss, total, norm = (strategy.experimental_local_results(x)[0] for x in (loss, total, norm))
 
         def update():
             strategy.run(lambda g: self._optimizer.apply(g, variables), args=(gradients,))
-            self._record(task_loss, tasks=tf.shape(batch.user_row, out_type=tf.int64)[0])
+            self._record(total, tasks=tf.shape(batch.user_row, out_type=tf.int64)[0])
             return tf.constant(True)
 
         tf.cond(self._may_update(loss, norm), update, lambda: self._stop(loss, norm))
+        return total
 
     def _share(self, fields: tuple, step: tf.Tensor, users: dict, items: dict) -> tuple:
         """In a replica: returns (loss, sum of task losses, gradient norm, gradients), all over all replicas."""
