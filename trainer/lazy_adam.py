@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python.xla import optimization_barrier
 
 from trainer.distinct_slices import RowSums, distinct
 
@@ -59,11 +60,12 @@ class LazyAdam(keras.optimizers.Adam):
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable; `RowSums` only in a function that XLA compiles."""
         if isinstance(gradient, RowSums):
-            occurs, values = (gradient.count > 0)[:, None], gradient.total
+            values = gradient.total
         elif isinstance(gradient, tf.IndexedSlices):
             gradient = distinct(gradient)
-            occurs, values = None, gradient.values
+            values = gradient.values
         else:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -74,19 +76,28 @@ class LazyAdam(keras.optimizers.Adam):
         alpha = rate * tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
         index = self._get_variable_index(variable)
         tables = (self._momentums[index].value, self._velocities[index].value, variable)
+        decays = self.weight_decay is not None and super()._use_weight_decay(variable)
 
-        before = [tf.convert_to_tensor(t) if occurs is not None else tf.gather(t, gradient.indices) for t in tables]
-        m, v, weight = before
-        m += (values - m) * (1 - self.beta_1)
-        v += (tf.square(values) - v) * (1 - self.beta_2)
-        if self.weight_decay is not None and super()._use_weight_decay(variable):
-            weight -= weight * self.weight_decay * rate
-        weight -= m * alpha / (tf.sqrt(v) + self.epsilon)
-        for table, old, new in zip(tables, before, (m, v, weight), strict=True):
-            if occurs is not None:
-                table.assign(tf.where(occurs, new, old))
-            else:
-                table.scatter_update(tf.IndexedSlices(new, gradient.indices))
+        def moments(m, v):
+            return m + (values - m) * (1 - self.beta_1), v + (tf.square(values) - v) * (1 - self.beta_2)
+
+        def weights(weight, m, v):
+            decayed = weight - weight * self.weight_decay * rate if decays else weight
+            return decayed - m * alpha / (tf.sqrt(v) + self.epsilon)
+
+        if isinstance(gradient, RowSums):
+            occurs = (gradient.count > 0)[:, None]
+            m, v, weight = map(tf.convert_to_tensor, tables)
+            m, v = (tf.where(occurs, new, old) for new, old in zip(moments(m, v), (m, v), strict=True))
+            # Else XLA computes them again for the weights, from copies of the old ones that it makes for that.
+            m, v = optimization_barrier(m, v)
+            for table, value in zip(tables, (m, v, tf.where(occurs, weights(weight, m, v), weight)), strict=True):
+                table.assign(value)
+            return
+        m, v, weight = (tf.gather(t, gradient.indices) for t in tables)
+        m, v = moments(m, v)
+        for table, value in zip(tables, (m, v, weights(weight, m, v)), strict=True):
+            table.scatter_update(tf.IndexedSlices(value, gradient.indices))
 
     def _use_weight_decay(self, variable) -> bool:
         return self._var_key(variable) not in self._by_rows and super()._use_weight_decay(variable)

@@ -8,7 +8,7 @@ from tfmeta.data.task_batch import IndexedTaskBatch, TaskBatch
 from tfmeta.errors import ConfigError
 from tfmeta.learners.task_tensors import Catalogue
 from tfmeta.models.recommender import Recommender
-from trainer.distinct_slices import clip_by_norm, distinct, global_norm, sum_rows
+from trainer.distinct_slices import RowSums, clip_by_norm, distinct, global_norm, sum_rows
 from trainer.item_id_dropout import dropout_rates, item_id_dropout, task_keys
 from trainer.lazy_adam import LazyAdam
 from trainer.optimizer import updates_by_rows
@@ -219,14 +219,31 @@ class OuterStep:
         task_loss, loss, gradients = self._value_and_gradients(batch, self.step.read_value())
         gradients, norm = self._clip(self._distinct(gradients))
         total = tf.reduce_sum(tf.cast(task_loss, tf.float64))
+        may_update = self._may_update(loss, norm)
+        pairs = self._update_whole_tables(list(zip(gradients, variables, strict=True)), may_update)
 
         def update():
-            self._optimizer.apply(gradients, variables)
+            self._optimizer.apply(*map(list, zip(*pairs, strict=True)))
             self._record(total, tasks=tf.size(task_loss, out_type=tf.int64))
             return tf.constant(True)
 
-        tf.cond(self._may_update(loss, norm), update, lambda: self._stop(loss, norm))
+        tf.cond(may_update, update, lambda: self._stop(loss, norm))
         return total
+
+    def _update_whole_tables(self, pairs: list[tuple], may_update: tf.Tensor) -> list[tuple]:
+        """Updates those variables whose gradients are `RowSums`; returns the other pairs of gradient and variable.
+
+        All of their rows are gone over anyway, so that where nothing may be updated no row is. In a branch of the graph
+        XLA would go over them once more.
+        """
+        others = [(g, v) for g, v in pairs if not isinstance(g, RowSums)]
+        if not others:  # The optimizer counts its steps with those.
+            return pairs
+        for gradient, variable in pairs:
+            if isinstance(gradient, RowSums):
+                gradient = gradient._replace(count=tf.where(may_update, gradient.count, 0.0))
+                self._optimizer.update_step(gradient, variable.value, self._optimizer.learning_rate)
+        return others
 
     def _distinct(self, gradients: list) -> list:
         """Each row once, because rows that occur twice in a sparse gradient would be counted apart in the norm."""
