@@ -3,6 +3,11 @@
 import collections
 import concurrent.futures
 import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -44,6 +49,12 @@ class _Echo(grpc.GenericRpcHandler):
             raise NotImplementedError
         if message == b"break":
             raise ValueError("broken")
+        if message == b"surrogate":
+            raise ValueError("a\udcff")
+        if message == b"long":
+            context.abort(grpc.StatusCode.NOT_FOUND, "\u20ac" * 50_000)
+        if message == b"exit":
+            raise SystemExit(3)
         if message.startswith((b"hold", b"later")):
             self.entered.release()
         if message.startswith(b"later"):
@@ -70,10 +81,11 @@ class _Port:
         self.port = GrpcPort(threads=THREADS, max_queued=QUEUED, options=[], **options)
         self.port.add_generic_rpc_handlers((self.echo,))
         number = self.port.add_insecure_port("127.0.0.1:0")
+        self.address = f"127.0.0.1:{number}"
         self.port.start()
         self.channels = contextlib.ExitStack()
         self.calls = [self.channels.enter_context(grpc.insecure_channel(
-            f"127.0.0.1:{number}", options=[("grpc.use_local_subchannel_pool", 1)])).unary_unary(METHOD)
+            self.address, options=[("grpc.use_local_subchannel_pool", 1)])).unary_unary(METHOD)
             for _ in range(3)]
 
     def ask(self, message, connection=0, **options):
@@ -122,6 +134,10 @@ def test_refusals_are_the_methods_own_or_those_of_the_library(port):
         assert code(port.ask, b"not written") == ("UNIMPLEMENTED", "later perhaps")
         assert code(port.ask, b"break") == ("UNKNOWN", "Exception calling application: broken")
         assert code(port.ask, b"bad") == ("INTERNAL", "Exception deserializing request!")
+        assert code(port.ask, b"surrogate") == ("UNKNOWN", "Exception calling application: a?")
+        assert code(port.ask, b"exit") == ("UNKNOWN", "Exception calling application: 3")
+        name, details = code(port.ask, b"long")
+        assert name == "NOT_FOUND" and details == "\u20ac" * 666 + "... (150000 bytes)"
     assert port.ask(b"ab") == b"ba"
 
 
@@ -134,6 +150,9 @@ def test_a_reply_that_cannot_be_written_and_a_method_that_is_not_there(port, mon
         assert code(port.ask, b"ab") == ("INTERNAL", "Failed to serialize response!")
         patch.setattr(port.echo, "service", lambda details: None)
         assert code(port.ask, b"ab") == ("UNIMPLEMENTED", "Method not found!")
+        patch.setattr(port.echo, "service", fail)
+        for _ in range(2 * LIMIT):
+            assert code(port.ask, b"ab") == ("UNKNOWN", "Error in service handler!")
     assert port.ask(b"ab") == b"ba"
 
 
@@ -194,6 +213,60 @@ def test_many_clients_get_their_own_replies(port):
     assert port.port._running == 0 and port.port._workers <= THREADS + 1
 
 
+def test_a_thread_that_cannot_be_made_holds_up_no_call(port, monkeypatch):
+    def fail(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        assert port.ask(b"ab") == b"ba" and port.ask(b"cd") == b"dc"
+    held = [port.begin(b"hold", n) for n in range(THREADS)]
+    for _ in held:
+        assert port.echo.entered.acquire(timeout=20)
+    port.echo.go.set()
+    assert [h.result() for h in held] == [b"dloh"] * THREADS
+
+
+def test_a_call_is_answered_once(port, monkeypatch):
+    failed = []
+
+    def twice(message, context):
+        context.answer(b"first")
+        for again in (lambda: context.answer(b"second"), lambda: context.refuse(grpc.StatusCode.ABORTED, "third")):
+            with pytest.raises(RuntimeError, match="answered already"):
+                again()
+            failed.append(again)
+        return LATER
+
+    monkeypatch.setattr(port.echo, "_answer", twice)
+    assert port.ask(b"ab") == b"first"
+    until(lambda: len(failed) == 2 and port.port._open == 0)
+    assert port.port._admitted == 0
+
+
+def test_replies_that_clients_do_not_read_leave_room_for_others(port):
+    """Streams whose window is zero get no reply, however long they stay."""
+    host, _, number = port.address.rpartition(":")
+
+    def frame(kind, flags, stream, payload):
+        return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+    def text(value):
+        return bytes((len(value),)) + value.encode()
+
+    # HPACK (RFC 7541) without a table of its own: POST, http, path, authority, content type, te.
+    head = (b"\x83\x86\x04" + text(METHOD) + b"\x01" + text("a") + b"\x0f\x10" + text("application/grpc") + b"\0"
+            + text("te") + text("trailers"))
+    with socket.create_connection((host, int(number)), timeout=20) as client:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"\0\4\0\0\0\0"))
+        for call in range(2 * LIMIT):
+            client.sendall(frame(1, 4, 2 * call + 1, head) + frame(0, 1, 2 * call + 1, b"\0\0\0\0\2zz"))
+        until(lambda: port.echo.calls[b"zz"] == 2 * LIMIT)
+        assert port.port._open == 2 * LIMIT
+        assert port.ask(b"ab") == b"ba"
+    until(lambda: port.port._open == 0)
+
+
 def test_stop_lets_calls_in_flight_finish_and_refuses_new_ones():
     port = _Port()
     held = []
@@ -215,7 +288,8 @@ def test_stop_cancels_what_takes_longer_than_its_grace():
     port = _Port()
     held = port.begin(b"later")
     assert port.echo.entered.acquire(timeout=20)
-    ended = port.port.stop(0.1)
+    ended = port.port.stop(60)
+    assert not ended.wait(0.1) and port.port.stop(0.1) is ended
     with pytest.raises(grpc.RpcError) as caught:
         held.result()
     assert caught.value.code().name in ("CANCELLED", "UNAVAILABLE")
@@ -230,7 +304,50 @@ def test_its_threads_end_and_a_port_that_never_started_stops():
     assert port.ask(b"ab") == b"ba"
     port.close()
     until(lambda: {t.name for t in threading.enumerate() if t.name.startswith("grpc")} <= before)
-    assert GrpcPort(threads=1, max_queued=0, options=[]).stop(None).wait(1)
+    never = GrpcPort(threads=1, max_queued=0, options=[])
+    assert never.stop(None).wait(1)
+    for stopped in (never, port.port):
+        with pytest.raises(RuntimeError, match="starts once"):
+            stopped.start()
+
+
+_STOPS = """
+import contextlib, threading, time, grpc
+from test_grpc_port import LIMIT, _Port
+from tfmeta.serving import grpc_port
+
+def spin():
+    while True:
+        sum(range(1000))
+
+threading.Thread(target=spin, daemon=True).start()
+end, stops = time.monotonic() + 6, 0
+while time.monotonic() < end:
+    port = _Port()
+    def call(number):
+        with contextlib.suppress(grpc.RpcError, ValueError):
+            while True:
+                port.ask(b"ab", number % 3)
+    callers = [threading.Thread(target=call, args=(n,)) for n in range(LIMIT)]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.01)
+    assert port.port.stop(0).wait(20)
+    for caller in callers:
+        caller.join()
+    port.channels.close()
+    stops += 1
+print(stops)
+"""
+
+
+def test_stops_under_traffic_do_not_end_the_process():
+    """The library ends a process that asks it for something at the wrong moment."""
+    here = pathlib.Path(__file__).parent
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", _STOPS], capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "PYTHONPATH": f"{here}:{here.parents[1]}"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) > 3
 
 
 def test_calls_that_are_not_let_in():

@@ -17,6 +17,9 @@ from grpc._cython.cygrpc import (
 # What a method returns that calls `answer` or `refuse` itself.
 LATER = object()
 _NO_FLAGS = 0
+# Bytes. A message travels in a header of 8 KiB at most, where other characters than ASCII take three times as much, and
+# what a client sent may be quoted in it.
+_MOST_DETAILS = 2000
 # Seconds; what the library says of a call without a deadline lies far beyond.
 _FOREVER = 1e12
 _LOG = logging.getLogger("tfmeta.serving")
@@ -27,16 +30,19 @@ class GrpcCall:
 
     Args:
       event: with which the library began the call.
-      handler: of its method.
-      ended: is called when the client has the reply or has gone.
+      handler: of its method; None for a call that is refused.
+      answered: is called once when the reply is handed to the library.
+      ended: is called once after that, when the client has the reply or has gone.
     """
 
-    __slots__ = ("_begun", "_code", "_details", "_ended", "_gone", "_handler", "_message", "_watched")
+    __slots__ = ("_answered", "_begun", "_code", "_details", "_ended", "_gone", "_handler", "_message", "_replied",
+                 "_watched")
 
-    def __init__(self, event, handler: grpc.RpcMethodHandler | None, *, ended: Callable[[], None]):
-        self._begun, self._handler, self._ended = event, handler, ended
+    def __init__(self, event, handler: grpc.RpcMethodHandler | None, *, answered: Callable[[], None],
+                 ended: Callable[[], None]):
+        self._begun, self._handler, self._answered, self._ended = event, handler, answered, ended
         self._code = self._details = self._message = None
-        self._watched = self._gone = False
+        self._watched = self._gone = self._replied = False
 
     def time_remaining(self) -> float | None:
         """Seconds until the client's deadline, None without one."""
@@ -64,7 +70,8 @@ class GrpcCall:
         def received(event) -> "GrpcCall | None":
             self._message = event.batch_operations[0].message()
             return then(self)
-        self._start([ReceiveMessageOperation(_NO_FLAGS)], received)
+        if not self._start([ReceiveMessageOperation(_NO_FLAGS)], received):
+            self.refuse(grpc.StatusCode.INTERNAL, "The message could not be received")
 
     def watch(self) -> None:
         """Listens for the client's end from now on: a call that waits is not to run for nobody."""
@@ -92,7 +99,7 @@ class GrpcCall:
             response = self._handler.unary_unary(request, self)
         except _AbortedError as aborted:
             self.refuse(*aborted.args)
-        except Exception as error:
+        except BaseException as error:  # Not even `sys.exit` in a method is to end the server's thread.
             if self._code is None:
                 _LOG.exception("A method failed in the server itself")
             self.refuse(self._code or grpc.StatusCode.UNKNOWN,
@@ -102,7 +109,7 @@ class GrpcCall:
                 self.answer(response)
 
     def answer(self, response) -> None:
-        """Sends the reply, once in a call's life."""
+        """Sends the reply; a call is answered or refused once."""
         try:
             data = self._handler.response_serializer(response)
         except Exception:
@@ -112,19 +119,36 @@ class GrpcCall:
             self._finish(grpc.StatusCode.OK, "", SendMessageOperation(data, _NO_FLAGS))
 
     def refuse(self, code: grpc.StatusCode, details: str) -> None:
-        """Sends an error instead of a reply."""
+        """Sends an error instead of a reply; details beyond 2,000 bytes are cut."""
         self._finish(code, details)
 
     def _finish(self, code: grpc.StatusCode, details: str, *message) -> None:
+        if self._replied:
+            raise RuntimeError("The call has been answered already.")
+        self._replied = True
         operations = [SendInitialMetadataOperation(None, _NO_FLAGS), *message,
-                      SendStatusFromServerOperation(None, code.value[0], details.encode(), _NO_FLAGS)]
+                      SendStatusFromServerOperation(None, code.value[0], _cut(details), _NO_FLAGS)]
         if not self._watched:
             # Of no use any more, but the library keeps a call until somebody has asked.
             operations.append(ReceiveCloseOnServerOperation(_NO_FLAGS))
-        self._start(operations, lambda _: self._ended())
+        self._answered()
+        if not self._start(operations, lambda _: self._ended()):
+            self._ended()
 
-    def _start(self, operations: list, then: Callable) -> None:
-        self._begun.call.start_server_batch(operations, then)
+    def _start(self, operations: list, then: Callable) -> bool:
+        """Has the library do something; returns False, and `then` is not called, if it refuses to."""
+        error = self._begun.call.start_server_batch(operations, then)
+        if error:
+            _LOG.error("The gRPC library refused an operation of a call: error %s", error)
+        return not error
+
+
+def _cut(details: str) -> bytes:
+    """Returns a message as bytes that fit into a header."""
+    encoded = details.encode("utf-8", "replace")
+    if len(encoded) <= _MOST_DETAILS:
+        return encoded
+    return f"{encoded[:_MOST_DETAILS].decode('utf-8', 'ignore')}... ({len(encoded)} bytes)".encode()
 
 
 class _AbortedError(Exception):

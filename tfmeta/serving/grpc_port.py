@@ -13,6 +13,7 @@ from tfmeta.serving.grpc_call import GrpcCall
 
 _UNAUTHENTICATED = (grpc.StatusCode.UNAUTHENTICATED, "The call requires the metadata 'authorization: Bearer TOKEN'")
 _NO_METHOD = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+_NO_HANDLER = (grpc.StatusCode.UNKNOWN, "Error in service handler!")
 _FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
 _LOG = logging.getLogger("tfmeta.serving")
 
@@ -28,8 +29,8 @@ class GrpcPort:
 
     Args:
       threads: methods that may run at the same time. Further calls wait in order.
-      max_queued: calls beyond `threads` that may be open; further ones are refused with RESOURCE_EXHAUSTED before
-        their message is read.
+      max_queued: calls beyond `threads` that may be without a reply; further ones are refused with RESOURCE_EXHAUSTED
+        before their message is read.
       options: of the gRPC server.
       accepts: tells from a call's metadata, pairs of key and value, whether it is let in; others get UNAUTHENTICATED.
     """
@@ -40,9 +41,11 @@ class GrpcPort:
         self._services: list[grpc.GenericRpcHandler] = []
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._workers = self._running = self._open = 0
+        # Threads, those of them that run a method, calls that may take one, and all calls of which the library holds
+        # anything.
+        self._workers = self._running = self._admitted = self._open = 0
         self._waiting: collections.deque[GrpcCall] = collections.deque()
-        self._started = self._stopping = self._down = False
+        self._started = self._stopping = self._down = self._asked = False
         self._ended = threading.Event()
         self._events = CompletionQueue()
         self._server = Server(list(options), False)
@@ -62,8 +65,10 @@ class GrpcPort:
 
     def start(self) -> None:
         """Begins to take calls."""
-        self._server.start()
         with self._lock:
+            if self._started or self._stopping:
+                raise RuntimeError("A port starts once, and not after it was stopped.")
+            self._server.start()
             self._started = True
             self._ask()
             self._add_worker()
@@ -74,25 +79,28 @@ class GrpcPort:
             begun, self._stopping = self._stopping, True
             if not begun and self._started:
                 self._server.shutdown(self._events, self._shut_down)
-        if not self._started:
-            self._ended.set()
-        elif not begun:
+        if self._started:
             threading.Thread(target=self._cancel, args=(grace or 0.0,), daemon=True, name="grpc-stop").start()
+        else:
+            self._ended.set()
         return self._ended
 
     def _cancel(self, grace: float) -> None:
         if not self._ended.wait(grace):
-            self._server.cancel_all_calls()
+            with self._lock:
+                if not self._down:
+                    self._server.cancel_all_calls()
 
     def _ask(self) -> None:
         """Asks for the next call; under the lock."""
         if not self._stopping:
             self._server.request_call(self._events, self._events, self._begin)
+            self._asked = True
 
     def _add_worker(self) -> None:
-        """Under the lock."""
-        self._workers += 1
+        """Under the lock; RuntimeError if there can be no more threads."""
         threading.Thread(target=self._work, name=f"grpc_{next(self._numbers)}", daemon=True).start()
+        self._workers += 1
 
     def _work(self) -> None:
         while True:
@@ -116,24 +124,43 @@ class GrpcPort:
             return None
 
     def _begin(self, event) -> None:
-        """A client has called."""
+        """A client has called, or the port stops."""
         with self._lock:
-            self._ask()
+            self._asked = False
             if not event.success:
+                self._close()
                 return
             self._open += 1
-            full = self._open > self._most
-        details = _Details(event.call_details.method.decode("utf-8", "replace"), event.invocation_metadata)
-        handler = next(filter(None, (s.service(details) for s in self._services)), None)
-        call = GrpcCall(event, handler, ended=self._end)
-        if self._accepts is not None and not self._accepts(details.invocation_metadata):
-            call.refuse(*_UNAUTHENTICATED)
-        elif handler is None:
-            call.refuse(*_NO_METHOD)
-        elif full:
-            call.refuse(*_FULL)
+            self._ask()
+        try:
+            handler, refusal = self._admit(event)
+        except Exception:
+            _LOG.exception("A call could not be looked at")
+            handler, refusal = None, _NO_HANDLER
+        call = GrpcCall(event, handler, answered=_nothing if refusal else self._release, ended=self._end)
+        if refusal:
+            call.refuse(*refusal)
         else:
             call.receive(self._received)
+
+    def _admit(self, event) -> tuple[grpc.RpcMethodHandler | None, tuple[grpc.StatusCode, str] | None]:
+        """Returns the method that is called, and code and message if the call is refused."""
+        details = _Details(event.call_details.method.decode("utf-8", "replace"), event.invocation_metadata)
+        if self._accepts is not None and not self._accepts(details.invocation_metadata):
+            return None, _UNAUTHENTICATED
+        handler = next(filter(None, (s.service(details) for s in self._services)), None)
+        if handler is None:
+            return None, _NO_METHOD
+        with self._lock:
+            if self._admitted == self._most:
+                return None, _FULL
+            self._admitted += 1
+        return handler, None
+
+    def _release(self) -> None:
+        """An admitted call has its reply; whether its client reads that is no other's concern."""
+        with self._lock:
+            self._admitted -= 1
 
     def _received(self, call: GrpcCall) -> GrpcCall | None:
         """The message of a call is there; returns the call if this thread is to run it."""
@@ -144,7 +171,10 @@ class GrpcPort:
                 return None
             self._running += 1
             if self._running == self._workers:
-                self._add_worker()
+                try:
+                    self._add_worker()
+                except RuntimeError:
+                    _LOG.exception("Nobody listens for calls while one runs")
         return call
 
     def _next(self) -> GrpcCall | None:
@@ -170,9 +200,13 @@ class GrpcPort:
 
     def _close(self) -> None:
         """Ends the threads once nothing can happen any more; under the lock."""
-        if self._down and not self._open:
+        if self._down and not self._open and not self._asked:
             # To send anything after this would end the process.
             self._events.shutdown()
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Details(grpc.HandlerCallDetails):

@@ -54,11 +54,11 @@ class MergedPredictionService(PredictionService):
             def ended(results, error: Exception | None) -> None:
                 reply = None
                 try:
-                    if error is None:
-                        reply = self._reply(servable, name, results)
+                    with held:
+                        if error is None:
+                            reply = self._reply(servable, name, results)
                 except Exception as late:  # Whatever it is, the client is not to wait for ever.
                     error = late
-                held.close()
                 end(reply, error)
 
             try:

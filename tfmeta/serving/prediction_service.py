@@ -15,9 +15,6 @@ from tfmeta.serving.servable import Servable
 from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
 
 _LOG = logging.getLogger("tfmeta.serving")
-# Bytes. A message travels in a header of 8 KiB at most, where other characters than ASCII take three times as much, and
-# what a client sent may be quoted in it.
-_MAX_MESSAGE = 2000
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -122,10 +119,7 @@ def failure(error: Exception) -> tuple[str, str]:
 
 
 def abort_arguments(code: str, message: str) -> tuple[grpc.StatusCode, str]:
-    """Returns what `context.abort` takes, a long message cut."""
-    encoded = message.encode("utf-8", "replace")
-    if len(encoded) > _MAX_MESSAGE:
-        message = f"{encoded[:_MAX_MESSAGE].decode('utf-8', 'ignore')}... ({len(encoded)} bytes)"
+    """Returns what `context.abort` takes."""
     return getattr(grpc.StatusCode, code), message
 
 
