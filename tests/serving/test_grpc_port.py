@@ -50,7 +50,7 @@ class _Echo(grpc.GenericRpcHandler):
         if message == b"break":
             raise ValueError("broken")
         if message == b"surrogate":
-            raise ValueError("a\udcff")
+            context.abort(grpc.StatusCode.NOT_FOUND, "a\udcff")
         if message == b"long":
             context.abort(grpc.StatusCode.NOT_FOUND, "\u20ac" * 50_000)
         if message == b"exit":
@@ -134,7 +134,7 @@ def test_refusals_are_the_methods_own_or_those_of_the_library(port):
         assert code(port.ask, b"not written") == ("UNIMPLEMENTED", "later perhaps")
         assert code(port.ask, b"break") == ("UNKNOWN", "Exception calling application: broken")
         assert code(port.ask, b"bad") == ("INTERNAL", "Exception deserializing request!")
-        assert code(port.ask, b"surrogate") == ("UNKNOWN", "Exception calling application: a?")
+        assert code(port.ask, b"surrogate") == ("NOT_FOUND", "a?")
         assert code(port.ask, b"exit") == ("UNKNOWN", "Exception calling application: 3")
         name, details = code(port.ask, b"long")
         assert name == "NOT_FOUND" and details == "\u20ac" * 666 + "... (150000 bytes)"
