@@ -189,13 +189,13 @@ _OPTIONAL = {"gpu", "closed_form"}
 
 def bench_table(folder: pathlib.Path, *, markdown: bool = False) -> tuple[str, list[str]]:
     """Returns the table of all results files in a folder, and the names of those that are missing."""
-    lines, missing, heads = [], [], []
+    lines, missing, heads = [], [], {}
     for name, part in PARTS.items():
         path = folder / f"{name}.json"
         if path.exists():
             content = json.loads(path.read_text("utf-8"))
             lines += [line.cells() for line in part(content["rows"])]
-            heads.append(content["environment"])
+            heads[name] = content["environment"]
         elif name not in _OPTIONAL:
             missing.append(name)
     if markdown:
@@ -204,13 +204,23 @@ def bench_table(folder: pathlib.Path, *, markdown: bool = False) -> tuple[str, l
         widths = [max(map(len, column)) for column in zip(HEAD, *lines, strict=True)]
         table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
                  for cells in (HEAD, ["-" * width for width in widths], *lines)]
-    if heads:
-        where = heads[0]
-        commits = sorted({head["commit"][:10] for head in heads})
-        table += ["", f"{where['processor']}, {where['threads']} threads, TensorFlow "
-                      f"{where['versions'].get('tensorflow-cpu') or where['versions'].get('tensorflow')}, "
-                      f"{where['date'][:10]}, commit {', '.join(commits)}"]
+    table += ["", *_origins(heads)] if heads else []
     return "\n".join(table), missing
+
+
+def _origins(heads: dict[str, dict]) -> list[str]:
+    """Returns a line for each machine that figures come from, with days and commits; which, where there are several."""
+    machines: dict[str, list[str]] = {}
+    for name, head in heads.items():
+        version = head["versions"].get("tensorflow-cpu") or head["versions"].get("tensorflow")
+        machines.setdefault(f"{head['processor']}, {head['threads']} threads, TensorFlow {version}", []).append(name)
+    lines = []
+    for machine, names in machines.items():
+        days = sorted({heads[name]["date"][:10] for name in names})
+        commits = sorted({heads[name]["commit"][:10] for name in names})
+        lines += [f"{machine}, {' to '.join(dict.fromkeys((days[0], days[-1])))}, commit {', '.join(commits)}"
+                  + (f": {', '.join(names)}" if len(machines) > 1 else ""), ""]
+    return lines[:-1]
 
 
 def main() -> int:

@@ -13,8 +13,8 @@ ENVIRONMENT = {"processor": "A processor", "threads": 2, "versions": {"tensorflo
                "commit": "0123456789abcdef", "date": "2026-01-02T03:04:05+00:00"}
 
 
-def write(folder, name, rows):
-    (folder / f"{name}.json").write_text(json.dumps({"environment": ENVIRONMENT, "rows": rows}))
+def write(folder, name, rows, **environment):
+    (folder / f"{name}.json").write_text(json.dumps({"environment": {**ENVIRONMENT, **environment}, "rows": rows}))
 
 
 def row(system, metric, value, setting=WHERE, workload="W1"):
@@ -36,6 +36,19 @@ def test_speed_is_judged_against_jax_and_shown_against_the_best(tmp_path):
     assert ">= 2.0 x JAX" in line and line.endswith("yes")
     assert "A processor, 2 threads, TensorFlow 2.21.0, 2026-01-02, commit 0123456789" in table
     assert missing == ["embedding_scale", "input_speed", "serving_cost", "serving", "startup", "scaling"]
+
+
+def test_figures_of_several_machines_are_told_apart(tmp_path):
+    write(tmp_path, "train_speed", speed(2100.0, 1000.0, 1050.0))
+    write(tmp_path, "startup", [], commit="fedcba9876543210", date="2026-02-03T00:00:00+00:00")
+    assert bench_table(tmp_path)[0].splitlines()[-1] == (
+        "A processor, 2 threads, TensorFlow 2.21.0, 2026-01-02 to 2026-02-03, commit 0123456789, fedcba9876")
+    write(tmp_path, "scaling", [], processor="Another")
+    write(tmp_path, "serving", [], processor="Another")
+    assert bench_table(tmp_path)[0].splitlines()[-3:] == [
+        "A processor, 2 threads, TensorFlow 2.21.0, 2026-01-02 to 2026-02-03, commit 0123456789, fedcba9876: "
+        "train_speed, startup", "",
+        "Another, 2 threads, TensorFlow 2.21.0, 2026-01-02, commit 0123456789: serving, scaling"]
 
 
 def test_a_missed_goal_is_shown(tmp_path):
