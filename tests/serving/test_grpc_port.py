@@ -77,9 +77,9 @@ class _Echo(grpc.GenericRpcHandler):
 
 
 class _Port:
-    def __init__(self, **options):
-        self.echo = _Echo()
-        self.port = GrpcPort(threads=THREADS, max_queued=QUEUED, options=[], **options)
+    def __init__(self, echo=None, **options):
+        self.echo = echo or _Echo()
+        self.port = GrpcPort(**{"threads": THREADS, "max_queued": QUEUED, "options": [], **options})
         self.port.add_generic_rpc_handlers((self.echo,))
         number = self.port.add_insecure_port("127.0.0.1:0")
         self.address = f"127.0.0.1:{number}"
@@ -190,6 +190,36 @@ def test_a_call_whose_client_has_gone_while_it_waited_is_not_run(port):
     assert waiting[1].result() == b"syats" and [h.result() for h in held] == [b"dloh"] * THREADS
     assert port.echo.calls[b"waits"] == 0
     until(lambda: port.port._open == 0)
+
+
+def test_with_a_pool_long_methods_keep_nobody_from_those_that_return_at_once():
+    class Both(_Echo):
+        def service(self, handler_call_details):
+            found = super().service(handler_call_details)
+            if found is None and handler_call_details.method == "/e.E/AtOnce":
+                found = grpc.unary_unary_rpc_method_handler(self.reverse, request_deserializer=bytes,
+                                                            response_serializer=bytes)
+            return found
+
+        def reverse(self, message, context):
+            threads.add(threading.current_thread().name)
+            context.answer(message[::-1])
+            return LATER
+
+        reverse.at_once = True
+
+    threads: set[str] = set()
+    with concurrent.futures.ThreadPoolExecutor(LIMIT - 1, thread_name_prefix="pool") as pool:
+        port = _Port(echo=Both(), threads=1, max_queued=LIMIT - 1, pool=pool)
+        held = [port.begin(b"hold", n % 3) for n in range(LIMIT - 1)]
+        for _ in held:
+            assert port.echo.entered.acquire(timeout=20)
+        with grpc.insecure_channel(port.address) as channel:
+            assert channel.unary_unary("/e.E/AtOnce")(b"ab", timeout=20) == b"ba"
+        assert port.port._workers == 2 and all(name.startswith("grpc_") for name in threads)
+        port.echo.go.set()
+        assert [h.result() for h in held] == [b"dloh"] * (LIMIT - 1)
+        port.close()
 
 
 def test_a_client_that_goes_while_its_call_runs_disturbs_nobody(port):

@@ -44,6 +44,11 @@ class GrpcCall:
         self._code = self._details = self._message = None
         self._watched = self._gone = self._replied = False
 
+    @property
+    def at_once(self) -> bool:
+        """Whether its method is marked as one that returns at once."""
+        return getattr(self._handler.unary_unary, "at_once", False)
+
     def time_remaining(self) -> float | None:
         """Seconds until the client's deadline, None without one."""
         remaining = self._begun.call_details.deadline - time.time()

@@ -1,6 +1,7 @@
 """The gRPC port of the embedded server: the thread that receives a request answers it."""
 
 import collections
+import concurrent.futures
 import itertools
 import logging
 import threading
@@ -27,8 +28,13 @@ class GrpcPort:
     may run is there where it is needed, so that somebody always asks. It is built, as `grpc.server` is, on the
     library's `cygrpc`.
 
+    Where methods return at once and answer later (they have the attribute `at_once`, see `LATER`), one thread that runs
+    them takes less from whoever computes the answers than several that wait for Python's lock. `pool` is then for all
+    other methods, which may take long.
+
     Args:
       threads: methods that may run at the same time. Further calls wait in order.
+      pool: threads for methods that are not `at_once`; None runs those like any other.
       max_queued: calls beyond `threads` that may be without a reply; further ones are refused with RESOURCE_EXHAUSTED
         before their message is read.
       options: of the gRPC server.
@@ -36,8 +42,9 @@ class GrpcPort:
     """
 
     def __init__(self, *, threads: int, max_queued: int, options: list,
+                 pool: concurrent.futures.Executor | None = None,
                  accepts: Callable[[Iterable[tuple[str, str | bytes]]], bool] | None = None):
-        self._threads, self._most, self._accepts = threads, threads + max_queued, accepts
+        self._threads, self._most, self._accepts, self._pool = threads, threads + max_queued, accepts, pool
         self._services: list[grpc.GenericRpcHandler] = []
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -164,6 +171,9 @@ class GrpcPort:
 
     def _received(self, call: GrpcCall) -> GrpcCall | None:
         """The message of a call is there; returns the call if this thread is to run it."""
+        if self._pool is not None and not call.at_once:
+            self._pool.submit(self._guard, call.run)
+            return None
         with self._lock:
             if self._running == self._threads:
                 call.watch()

@@ -1,10 +1,12 @@
 """tensorflow.serving.PredictionService for models that merge requests."""
 
+import concurrent.futures
 import contextlib
 import time
 from collections.abc import Callable
 
 from tfmeta.serving.grpc_call import LATER, GrpcCall
+from tfmeta.serving.model_manager import ModelManager
 from tfmeta.serving.prediction_service import (
     PredictionService,
     abort_arguments,
@@ -13,14 +15,24 @@ from tfmeta.serving.prediction_service import (
     lease_servable,
     read_inputs,
 )
-from tfmeta.serving.server_metrics import UNKNOWN
+from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
 
 
 class MergedPredictionService(PredictionService):
     """Answers as `PredictionService`; a request that waits for its batch holds no thread.
 
-    The thread that runs a batch writes all its replies. What cannot be merged runs in the thread that has read it.
+    The thread that runs a batch writes all its replies.
+
+    Args:
+      manager: the loaded models.
+      pool: for requests that cannot be merged.
+      tensor_content, metrics: as `PredictionService`.
     """
+
+    def __init__(self, manager: ModelManager, *, pool: concurrent.futures.Executor, tensor_content: bool = False,
+                 metrics: ServerMetrics | None = None):
+        super().__init__(manager, tensor_content=tensor_content, metrics=metrics)
+        self._pool = pool
 
     def Predict(self, request, context: GrpcCall):
         begun = time.perf_counter()
@@ -42,6 +54,8 @@ class MergedPredictionService(PredictionService):
             end(None, error)
         return LATER
 
+    Predict.at_once = True
+
     def _begin(self, request, served: list, end: Callable, *, deadline: float | None) -> None:
         """Begins a request; `end` is called once with the reply, or with None and the error, unless this raises."""
         with contextlib.ExitStack() as stack:
@@ -61,11 +75,17 @@ class MergedPredictionService(PredictionService):
                     error = late
                 end(reply, error)
 
+            def alone() -> None:
+                results = error = None
+                try:
+                    results = servable.run(name, inputs, wanted, deadline=deadline)
+                except Exception as failed:
+                    error = failed
+                ended(results, error)
+
             try:
-                if submit is not None and submit(name, inputs, deadline=deadline, done=ended):
-                    return
-                results = servable.run(name, inputs, wanted, deadline=deadline)
-            except BaseException:
+                if submit is None or not submit(name, inputs, deadline=deadline, done=ended):
+                    self._pool.submit(alone)
+            except Exception:
                 held.close()
                 raise
-        ended(results, None)

@@ -1,5 +1,6 @@
 """The embedded model server: TensorFlow Serving's Predict API in one Python process."""
 
+import concurrent.futures
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ class EmbeddedServer:
         self._batching, self._per_model_batching, self._warm_up = batching, per_model_batching, warm_up
         self._poll_seconds, self._allow_unavailable_labels = poll_seconds, allow_unavailable_labels
         self._tls, self._token, self._page = tls, token, page
-        self._server = self._manager = self._rest = self._metrics = self._follower = None
+        self._server = self._manager = self._rest = self._metrics = self._follower = self._pool = None
         self.grpc_address = self.rest_address = ""
 
     @property
@@ -139,6 +140,8 @@ class EmbeddedServer:
             self._rest.stop(grace=max(0.0, deadline - time.monotonic()))
             self._rest = None
         stopped.wait()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
         self._manager.close(grace=max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> "EmbeddedServer":
@@ -202,11 +205,18 @@ class EmbeddedServer:
         from tfmeta.serving.merged_prediction_service import MergedPredictionService
         from tfmeta.serving.prediction_service import PredictionService
 
+        common = {"tensor_content": self._tensor_content, "metrics": self._metrics}
+        threads, most = self._threads, self._threads + self._queue
+        if self._merges:
+            self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="predict")
+            threads, prediction = 1, MergedPredictionService(manager, pool=self._pool, **common)
+        else:
+            prediction = PredictionService(manager, **common)
         # Two servers on one port would share its requests.
-        port = GrpcPort(threads=self._threads, max_queued=self._queue, options=[*options, ("grpc.so_reuseport", 0)],
+        port = GrpcPort(threads=threads, max_queued=most - threads, pool=self._pool,
+                        options=[*options, ("grpc.so_reuseport", 0)],
                         accepts=self._token.accepts_call if self._token else None)
-        make = MergedPredictionService if self._merges else PredictionService
-        _add_services(port, manager, make(manager, tensor_content=self._tensor_content, metrics=self._metrics))
+        _add_services(port, manager, prediction)
         return port
 
     def _make_rest(self, manager, ssl_context):
