@@ -185,7 +185,7 @@ def test_a_call_whose_client_has_gone_while_it_waited_is_not_run(port):
     waiting = [port.begin(b"waits"), port.begin(b"stays", 1)]
     until(lambda: len(port.port._waiting) == 2)
     waiting[0].cancel()
-    until(lambda: any(call._gone for call in port.port._waiting))
+    until(lambda: any(call.gone for call in port.port._waiting))
     port.echo.go.set()
     assert waiting[1].result() == b"syats" and [h.result() for h in held] == [b"dloh"] * THREADS
     assert port.echo.calls[b"waits"] == 0

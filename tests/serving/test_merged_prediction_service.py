@@ -72,11 +72,15 @@ class Manager:
 class Context:
     """Keeps what the call was ended with."""
 
-    def __init__(self, deadline=None):
+    def __init__(self, deadline=None, gone=False):
         self._deadline, self.ended = deadline, queue.Queue()
+        self.gone, self.watched = gone, False
 
     def time_remaining(self):
         return self._deadline
+
+    def watch(self):
+        self.watched = True
 
     def answer(self, response):
         self.ended.put(response)
@@ -128,6 +132,19 @@ def test_the_deadline_of_a_client_goes_with_its_request(merges, remaining):
     servable = Servable(merges=merges)
     ask(servable, deadline=remaining)
     assert servable.deadline is None if remaining is None else 0 < servable.deadline - time.monotonic() <= 5.0
+
+
+def test_a_request_that_runs_alone_does_not_run_for_a_client_that_has_gone():
+    metrics = ServerMetrics()
+    assert ask(Servable(), gone=True).outputs["y"].float_val == [3.0]  # Its batch runs anyway.
+    manager, call = Manager(Servable(merges=False)), Context(gone=True)
+    request = predict_pb2.PredictRequest()
+    tensor_codec.encode(np.array([1.5], np.float32), request.inputs["x"])
+    request.model_spec.name = "m"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert MergedPredictionService(manager, pool=pool, metrics=metrics).Predict(request, call) is LATER
+    assert call.watched and call.ended.get(timeout=20)[0] == "CANCELLED" and manager.held == 0
+    assert b'code="CANCELLED"' in metrics.page()
 
 
 def test_a_queue_that_refuses_at_once_lets_go_of_the_version():

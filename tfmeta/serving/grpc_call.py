@@ -33,16 +33,19 @@ class GrpcCall:
       handler: of its method; None for a call that is refused.
       answered: is called once when the reply is handed to the library.
       ended: is called once after that, when the client has the reply or has gone.
+
+    Attributes:
+      gone: whether the client has gone, for a call that is watched.
     """
 
-    __slots__ = ("_answered", "_begun", "_code", "_details", "_ended", "_gone", "_handler", "_message", "_replied",
-                 "_watched")
+    __slots__ = ("_answered", "_begun", "_code", "_details", "_ended", "_handler", "_message", "_replied", "_watched",
+                 "gone")
 
     def __init__(self, event, handler: grpc.RpcMethodHandler | None, *, answered: Callable[[], None],
                  ended: Callable[[], None]):
         self._begun, self._handler, self._answered, self._ended = event, handler, answered, ended
         self._code = self._details = self._message = None
-        self._watched = self._gone = self._replied = False
+        self._watched = self.gone = self._replied = False
 
     @property
     def at_once(self) -> bool:
@@ -79,15 +82,15 @@ class GrpcCall:
             self.refuse(grpc.StatusCode.INTERNAL, "The message could not be received")
 
     def watch(self) -> None:
-        """Listens for the client's end from now on: a call that waits is not to run for nobody."""
+        """Keeps `gone` up to date from now on: a call that waits is not to run for nobody."""
         def closed(event) -> None:
-            self._gone = bool(event.batch_operations[0].cancelled())
+            self.gone = bool(event.batch_operations[0].cancelled())
         self._watched = True
         self._start([ReceiveCloseOnServerOperation(_NO_FLAGS)], closed)
 
     def run(self) -> None:
         """Answers the message by the method, in this thread."""
-        if self._gone:
+        if self.gone:
             self.refuse(grpc.StatusCode.CANCELLED, "The client has gone")
             return
         if self._message is None:

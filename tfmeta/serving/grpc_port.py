@@ -172,6 +172,7 @@ class GrpcPort:
     def _received(self, call: GrpcCall) -> GrpcCall | None:
         """The message of a call is there; returns the call if this thread is to run it."""
         if self._pool is not None and not call.at_once:
+            call.watch()
             self._pool.submit(self._guard, call.run)
             return None
         with self._lock:

@@ -15,6 +15,7 @@ from tfmeta.serving.prediction_service import (
     lease_servable,
     read_inputs,
 )
+from tfmeta.serving.request_error import RequestError
 from tfmeta.serving.server_metrics import UNKNOWN, ServerMetrics
 
 
@@ -49,14 +50,15 @@ class MergedPredictionService(PredictionService):
                 context.refuse(*abort_arguments(code, message))
 
         try:
-            self._begin(request, served, end, deadline=None if remaining is None else time.monotonic() + remaining)
+            self._begin(request, served, end, context,
+                        deadline=None if remaining is None else time.monotonic() + remaining)
         except Exception as error:
             end(None, error)
         return LATER
 
     Predict.at_once = True
 
-    def _begin(self, request, served: list, end: Callable, *, deadline: float | None) -> None:
+    def _begin(self, request, served: list, end: Callable, call: GrpcCall, *, deadline: float | None) -> None:
         """Begins a request; `end` is called once with the reply, or with None and the error, unless this raises."""
         with contextlib.ExitStack() as stack:
             servable = stack.enter_context(lease_servable(self._manager, request))
@@ -78,6 +80,8 @@ class MergedPredictionService(PredictionService):
             def alone() -> None:
                 results = error = None
                 try:
+                    if call.gone:
+                        raise RequestError("CANCELLED", "The client has gone while its request waited for a thread.")
                     results = servable.run(name, inputs, wanted, deadline=deadline)
                 except Exception as failed:
                     error = failed
@@ -85,6 +89,7 @@ class MergedPredictionService(PredictionService):
 
             try:
                 if submit is None or not submit(name, inputs, deadline=deadline, done=ended):
+                    call.watch()
                     self._pool.submit(alone)
             except Exception:
                 held.close()
