@@ -85,8 +85,8 @@ class OuterStep:
         # A graph's shapes follow from the configuration, never from the first batch: one made for that batch's shape
         # may round differently, and then a resumed run, whose first batch is another one, would drift.
         self._runs: dict[tuple, tf.types.experimental.GenericFunction] = {}
-        # With what they hold of this object: variables and tables.
-        self._concrete: dict[tuple, tuple[tf.types.experimental.ConcreteFunction, list[tf.Tensor]]] = {}
+        # With what they hold beside the batch, variables and tables, or None where that is new in every call.
+        self._concrete: dict[tuple, tuple[tf.types.experimental.ConcreteFunction, list[tf.Tensor] | None]] = {}
 
     def __call__(self, batch: IndexedTaskBatch) -> tf.Tensor:
         """Does one step on a batch of tensors; returns the sum of its task losses, a float64 scalar."""
@@ -95,10 +95,12 @@ class OuterStep:
             shape = (batch.user_row.shape[0], batch.query_row.shape[1])
         if shape not in self._concrete:
             function = self.function(tasks=shape[0], query=shape[1]).get_concrete_function()
-            self._concrete[shape] = function, function.captured_inputs
+            # As keys of collectives between replicas are.
+            fixed = not function.graph.deferred_external_captures
+            self._concrete[shape] = function, function.captured_inputs if fixed else None
         function, captured = self._concrete[shape]
         # Past the general call's look at arguments and captures, which costs as much as many an operation of the step.
-        return function._call_flat(list(batch), captured)
+        return function._call_flat(list(batch), function.captured_inputs if captured is None else captured)
 
     def function(self, *, tasks: int | None = None, query: int | None = None) -> tf.types.experimental.GenericFunction:
         """Returns the compiled step for that many tasks and query rows, or for any number."""

@@ -11,7 +11,7 @@ from tfmeta.data.feature import Feature
 from tfmeta.data.feature_tables import FeatureTables
 from tfmeta.data.task_batch import IndexedTaskBatch
 from tfmeta.models.recommender import build_recommender
-from trainer.outer_step import OuterStep
+from trainer.outer_step import OuterStep, batch_spec
 
 USERS, ITEMS = 6, 9
 
@@ -102,3 +102,19 @@ def test_hidden_ids_change_the_loss():
     losses = [OuterStep(recommender, optimizer=None, tables=tables(), clip_norm=None, dropout=d, seed=4).task_loss(
         indexed(), tf.constant(0, tf.int64)).numpy() for d in (0.0, 0.9)]
     assert np.abs(losses[0] - losses[1]).max() > 1e-3
+
+
+def test_what_is_new_in_every_call_is_asked_for_in_every_call(monkeypatch):
+    """Keys of collectives between replicas are such: one that is used again mixes up their gradients."""
+    recommender = build_recommender(without_lists(), model={"name": "embedding"})
+    step = OuterStep(recommender, optimizer=tf.keras.optimizers.SGD(0.1), tables=tables(), clip_norm=None, dropout=0.0,
+                     seed=0)
+    keys = iter(range(10))
+
+    @tf.function(input_signature=list(batch_spec()))
+    def run(*fields):
+        graph = tf.compat.v1.get_default_graph()
+        return graph.capture_call_time_value(lambda: tf.constant(next(keys)), tf.TensorSpec([], tf.int32))
+
+    monkeypatch.setattr(step, "function", lambda **_: run)
+    assert [int(step(indexed())) for _ in range(3)] == [0, 1, 2]
